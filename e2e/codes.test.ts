@@ -42,7 +42,7 @@ const product = packages.flatMap((name) =>
 );
 const source = product.map(textOf).join('\n');
 const programs = ['bpf/src', 'bpf/include']
-  .flatMap((directory) => filesBelow(directory, /\.h$/))
+  .flatMap((directory) => filesBelow(directory, /\.(h|bpf\.c)$/))
   .filter((file) => !file.endsWith('/abi.h'))
   .map(textOf)
   .join('\n');

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * The policy part of judge: egress of the source, ingress of the destination, audit mode, and the event of a drop. What comes before
- * policy is in judge.h.
+ * policy is in judge.bpf.c.
  */
 #ifndef TANDEM_JUDGE_POLICY_H
 #define TANDEM_JUDGE_POLICY_H

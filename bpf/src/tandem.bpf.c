@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Copyright The Tandem Authors */
-/* All programs of Tandem in one object; each file beside this one is one program. */
+/* All programs of Tandem in one object: each file beside this one is one program, and a part of this compile unit. */
 
-#include "from_pod.h"
-#include "to_pod.h"
-#include "select_member.h"
-#include "judge.h"
-#include "judge_root.h"
-#include "guard_entry.h"
-#include "learn.h"
-#include "share.h"
-#include "guard_port.h"
+#include "from_pod.bpf.c"
+#include "to_pod.bpf.c"
+#include "select_member.bpf.c"
+#include "judge.bpf.c"
+#include "judge_root.bpf.c"
+#include "guard_entry.bpf.c"
+#include "learn.bpf.c"
+#include "share.bpf.c"
+#include "guard_port.bpf.c"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

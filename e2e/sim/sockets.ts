@@ -55,7 +55,7 @@ export class SocketGroup {
     this.#onLost(socket);
   }
 
-  /** bpf/src/select_member.h. `kind`: of a datagram of a pod that sends much the second one of its family. */
+  /** bpf/src/select_member.bpf.c. `kind`: of a datagram of a pod that sends much the second one of its family. */
   select(kind: number, hash: number): SimSocket | null {
     const now = this.#nowNs();
     const group = this.#group;

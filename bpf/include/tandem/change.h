@@ -5,7 +5,7 @@
  * attempts: if an attempt lacks a place, a page or room, it makes that without the lock, and the next attempt checks again.
  * It never shortens an expiry. order.h decides which pair makes room for a new one.
  *
- * Any program type may call change_apply(); `learn` (src/learn.h) does.
+ * Any program type may call change_apply(); `learn` (src/learn.bpf.c) does.
  */
 #ifndef TANDEM_CHANGE_H
 #define TANDEM_CHANGE_H

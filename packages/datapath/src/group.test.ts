@@ -177,7 +177,7 @@ describe('a member serves', () => {
     });
   }
 
-  /** The words of bpf/src/select_member.h, in its integers. */
+  /** The words of bpf/src/select_member.bpf.c, in its integers. */
   function isFreshInKernel(now: bigint, beat: bigint): boolean {
     return !(BigInt.asIntN(64, now - beat) >= BigInt(TD_HEARTBEAT_STALE_NS));
   }

@@ -87,7 +87,7 @@ const beatTime = (index: GroupIndex): number =>
 const epochTime = (index: GroupIndex): number =>
   (memberOffset(index) + tdMember.epoch) / bytesPerTime;
 
-/** The rule of bpf/src/select_member.h, here once. */
+/** The rule of bpf/src/select_member.bpf.c, here once. */
 const staleAtNs = (beatNs: number): number => beatNs + TD_HEARTBEAT_STALE_NS;
 const isServing = (state: number, beatNs: number, monotonicNs: number): boolean =>
   state === tdMemberState.LIVE && monotonicNs < staleAtNs(beatNs);

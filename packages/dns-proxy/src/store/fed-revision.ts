@@ -43,7 +43,7 @@ export class FedRevision {
     return timeUs <= this.#unawareUntilUs[member]!;
   }
 
-  /** Revisions wrap, as in bpf/src/select_member.h. */
+  /** Revisions wrap, as in bpf/src/select_member.bpf.c. */
   #serves(member: GroupIndex): boolean {
     return ((this.#group.revisionOf(member) - this.#revision) | 0) >= 0;
   }

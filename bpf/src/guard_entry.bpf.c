@@ -14,8 +14,8 @@
 #ifndef TANDEM_GUARD_ENTRY_H
 #define TANDEM_GUARD_ENTRY_H
 
-#include "judge.h"
-#include "judge_root.h"
+#include "judge.bpf.c"
+#include "judge_root.bpf.c"
 
 static __always_inline __u32 guard_entry_reason(struct bpf_nf_ctx *ctx, __u32 port, struct packet *p)
 {
