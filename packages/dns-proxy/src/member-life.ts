@@ -28,7 +28,7 @@ export interface MemberLifeOptions {
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
   readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep' | 'backendsChanged'>;
-  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'heardUntil'>;
+  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'readUntil'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
   /** The last heartbeat of this member's former run, CLOCK_MONOTONIC ns. */
@@ -56,7 +56,7 @@ export class MemberLife {
   #joinDeadlineNs = 0;
   #tickedNs = 0;
   /** Everything that came to the sockets before then has been read. CLOCK_MONOTONIC. */
-  #heardNs = 0;
+  #readUntilNs = 0;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
   #draining: 'no' | 'waiting' | 'yes' = 'no';
   #drainDeadlineNs = 0;
@@ -132,14 +132,14 @@ export class MemberLife {
   tick(): void {
     const now = this.now();
     // It comes after the sockets that were ready: at the tick before, all had been read that came until then.
-    this.#heardNs = this.#tickedNs;
+    this.#readUntilNs = this.#tickedNs;
     this.#tickedNs = now;
-    this.#o.pool.heardUntil(this.#heardNs / 1e6);
+    this.#o.pool.readUntil(this.#readUntilNs / 1e6);
     this.beat(now);
     this.#noteConnections();
     // Others may have taken queries over meanwhile: these count for no limit any more.
-    if (now - this.#heardNs >= TD_HEARTBEAT_STALE_NS)
-      this.#o.udp.sweep(this.#o.clock, this.#heardNs);
+    if (now - this.#readUntilNs >= TD_HEARTBEAT_STALE_NS)
+      this.#o.udp.sweep(this.#o.clock, this.#readUntilNs);
     if (this.#hasJoined) this.#lookAtPeers(now);
     else this.#join(now);
     // The steps before may have taken long: the check whether another one serves uses the time of now.
@@ -159,7 +159,7 @@ export class MemberLife {
   sweep(): void {
     const { udp, slots, replay, pool, tcp, onDrained } = this.#o;
     const now = this.now();
-    udp.sweep(this.#o.clock, this.#heardNs);
+    udp.sweep(this.#o.clock, this.#readUntilNs);
     tcp.sweep();
     if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
     pool.sweep(now / 1e6);

@@ -48,7 +48,7 @@ export class Learner {
   readonly #group: Pick<NodeGroup, 'removals'>;
   readonly #known: KnownPairs;
   /** Pairs (address, name) that the name caches have; like `#known`, with the hash of the name for the selector. */
-  readonly #told: KnownPairs;
+  readonly #cached: KnownPairs;
   readonly #rate = new WriteRate();
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
   readonly #offered = new Uint8Array(selectorsPerAnswerMax);
@@ -65,7 +65,7 @@ export class Learner {
     this.#group = options.group;
     const slackSeconds = Math.floor(options.graceSeconds / extensionGraceShare);
     this.#known = new KnownPairs(options.seed, slackSeconds, options.knownPairs);
-    this.#told = new KnownPairs(~options.seed, slackSeconds, options.knownPairs);
+    this.#cached = new KnownPairs(~options.seed, slackSeconds, options.knownPairs);
   }
 
   /** Before a batch: forgets known pairs if a member has removed some since. */
@@ -138,7 +138,7 @@ export class Learner {
         changed += 1;
       }
       // Another name of a known address teaches the kernel nothing, but a selector to come may want it.
-      if (this.#told.extend(replyWords, i * 4, nameHash & hashMask, 0, expires) !== pairKnown)
+      if (this.#cached.extend(replyWords, i * 4, nameHash & hashMask, 0, expires) !== pairKnown)
         changed += 1;
     }
     if (isLarge) this.#rate.add(namespaceId, changed);

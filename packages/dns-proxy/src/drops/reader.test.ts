@@ -76,7 +76,7 @@ function world(): World {
           if (reason === null) positions.push(positionOf(bytes, at));
           else losses.push({ reason, count: decodeLoss(bytes, at, reason).count });
         },
-        toldPosition: () => process.told,
+        acknowledgedPosition: () => process.told,
       });
       store.drops.lastPosition = () => reader.lastPosition;
       store.drops.ring = reader.ringId;

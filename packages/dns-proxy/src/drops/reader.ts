@@ -37,7 +37,7 @@ export interface DropReaderOptions {
    */
   readonly onRecord: (bytes: Uint8Array, at: number, length: number, isCatchUp: boolean) => void;
   /** The position up to which the other process has acknowledged drop events. */
-  readonly toldPosition: () => number;
+  readonly acknowledgedPosition: () => number;
 }
 
 export class DropReaderCounters {
@@ -148,8 +148,11 @@ export class DropReader implements Disposable {
 
   #commit(): void {
     const { position } = this.#ring.stats();
-    const told = this.#o.toldPosition();
-    const until = Math.min(position, Math.max(told, position - heldDropsMax * ringRecordBytes));
+    const acknowledged = this.#o.acknowledgedPosition();
+    const until = Math.min(
+      position,
+      Math.max(acknowledged, position - heldDropsMax * ringRecordBytes),
+    );
     // Fenced, the next reading begins where the other one is.
     if (until > 0) this.#ring.commit(until);
   }
@@ -157,10 +160,10 @@ export class DropReader implements Disposable {
   /** Each loss is reported by one process, the next reader: `group` has the count reported so far. */
   #reportKernelLoss(reason: KernelLossReason): void {
     const total = this.kernelLost(reason) >>> 0;
-    const told = this.#group.reportedLoss(reason);
-    if (total === told) return;
-    if (!this.#group.swapReportedLoss(reason, told, total)) return;
-    const count = (total - told) | 0;
+    const reported = this.#group.reportedLoss(reason);
+    if (total === reported) return;
+    if (!this.#group.swapReportedLoss(reason, reported, total)) return;
+    const count = (total - reported) | 0;
     // Less than was reported: the counters are new.
     if (count <= 0) return;
     const record = encodeLoss({

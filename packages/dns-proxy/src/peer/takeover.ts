@@ -159,8 +159,8 @@ export class Takeover {
     let earliest = Infinity;
     for (const { member, isAway, lookedNs, silentNs } of this.#peers) {
       if (isAway || group.beatNsOf(member) === 0) continue;
-      const heardNs = lookedNs + TD_HEARTBEAT_STALE_NS - silentNs;
-      earliest = Math.min(earliest, Math.max(group.staleAtNs(member), heardNs));
+      const silentAtNs = lookedNs + TD_HEARTBEAT_STALE_NS - silentNs;
+      earliest = Math.min(earliest, Math.max(group.staleAtNs(member), silentAtNs));
     }
     return earliest;
   }

@@ -87,7 +87,7 @@ export class DropCollector {
         if (!this.#store.dropRecord(bytes, at, length)) return;
         this.#exchange.offerDrop(bytes, at, length, isCatchUp);
       },
-      toldPosition: () => this.#exchange.outbox.toldDropPosition,
+      acknowledgedPosition: () => this.#exchange.outbox.acknowledgedDropPosition,
     });
     const { drops } = this.#store;
     drops.lastPosition = () => reader.lastPosition;

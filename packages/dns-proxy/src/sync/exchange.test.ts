@@ -223,9 +223,9 @@ test('drop events that are not told are known to be missing; losses are always t
   assert.equal(other.store.drops.seen, forwardedDropsBurst + 1);
   assert.equal(other.store.drops.missing, 50);
   assert.equal(other.store.events.next, forwardedDropsBurst + 2);
-  assert.equal(exchange.outbox.toldDropPosition, 0, 'not before the other has it');
+  assert.equal(exchange.outbox.acknowledgedDropPosition, 0, 'not before the other has it');
   receive(port, { ack: { epoch: 1000, sequence: batches.at(-1)?.sequence ?? 0 } });
-  assert.equal(exchange.outbox.toldDropPosition, (count + 1) * ringRecordBytes);
+  assert.equal(exchange.outbox.acknowledgedDropPosition, (count + 1) * ringRecordBytes);
 });
 
 test('what lay in the ring at a takeover costs no new event its place', () => {

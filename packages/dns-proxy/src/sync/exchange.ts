@@ -251,7 +251,7 @@ export class Exchange {
       this.#giveUp(port);
       return;
     }
-    const isNewLife = hello.epoch !== this.#peerEpoch;
+    const isNewRun = hello.epoch !== this.#peerEpoch;
     const knowsUs = hello.peerEpoch === epoch;
     if (knowsUs && !this.outbox.acknowledge(hello.peerSequence)) {
       this.#giveUp(port);
@@ -261,7 +261,7 @@ export class Exchange {
     this.#port = port;
     this.#peerEpoch = hello.epoch;
     this.#peerVersion = hello.version;
-    if (isNewLife || !knowsUs) this.#transfer();
+    if (isNewRun || !knowsUs) this.#transfer();
     this.outbox.rewind();
     this.pump();
   }

@@ -112,7 +112,7 @@ export class Outbox {
   /** Transfers of the whole cache that were begun. */
   transfers = 0;
   /** The other side has acknowledged the drop events up to this position in the ring. */
-  toldDropPosition = 0;
+  acknowledgedDropPosition = 0;
   readonly #cache: FqdnCache;
   readonly #pieceBytesMax: number;
   readonly #pageMappingsMax: number;
@@ -126,11 +126,11 @@ export class Outbox {
   #backlogBytes = 0;
   #inFlightBytes = 0;
   /** Reported with the next batch. */
-  #untoldEvents = 0;
-  #untoldMappings = 0;
-  #untoldDrops = 0;
-  /** The first of #untoldDrops. */
-  #untoldSince: DropPlace | null = null;
+  #unreportedEvents = 0;
+  #unreportedMappings = 0;
+  #unreportedDrops = 0;
+  /** The first of #unreportedDrops. */
+  #unreportedSince: DropPlace | null = null;
   /** Place in the cache where the transfer goes on; 0: none runs. */
   #transferPlace = 0;
   #isPageNext = false;
@@ -218,7 +218,7 @@ export class Outbox {
       this.#inFlight.shift();
       this.#inFlightBytes -= recordBytes(batch);
       this.#sentHere = Math.max(0, this.#sentHere - 1);
-      this.#noteTold(batch.dropRecords);
+      this.#noteAcknowledged(batch.dropRecords);
     }
     this.#ackedSequence = Math.max(this.#ackedSequence, sequence);
     return true;
@@ -237,20 +237,20 @@ export class Outbox {
     if (this.#inFlight.size === this.#inFlight.capacity) return null;
     const content = this.#content(nowSeconds);
     if (content === null) return null;
-    const since = this.#untoldSince;
-    this.#untoldSince = null;
+    const since = this.#unreportedSince;
+    this.#unreportedSince = null;
     const batch: NumberedBatch = {
       ...content,
       sequence: ++this.#lastSequence,
-      eventsLost: this.#untoldEvents,
-      mappingsLost: this.#untoldMappings,
-      dropsLost: this.#untoldDrops,
+      eventsLost: this.#unreportedEvents,
+      mappingsLost: this.#unreportedMappings,
+      dropsLost: this.#unreportedDrops,
       dropsSince: since?.position ?? 0,
       dropsRing: since?.ring ?? 0,
     };
-    this.#untoldEvents = 0;
-    this.#untoldDrops = 0;
-    this.#untoldMappings = 0;
+    this.#unreportedEvents = 0;
+    this.#unreportedDrops = 0;
+    this.#unreportedMappings = 0;
     this.#inFlight.push(batch);
     this.#inFlightBytes += recordBytes(batch);
     this.#sentHere += 1;
@@ -286,17 +286,20 @@ export class Outbox {
   #refuse(events: number, mappings: number, kind: RecordKind, since: DropPlace | null): void {
     this.eventsLost += events;
     this.mappingsLost += mappings;
-    this.#untoldEvents += events;
-    this.#untoldMappings += mappings;
-    if (kind === 'drop') this.#untoldDrops += events;
-    this.#untoldSince = firstOf(this.#untoldSince, since);
+    this.#unreportedEvents += events;
+    this.#unreportedMappings += mappings;
+    if (kind === 'drop') this.#unreportedDrops += events;
+    this.#unreportedSince = firstOf(this.#unreportedSince, since);
   }
 
-  #noteTold(records: Uint8Array | null | undefined): void {
+  #noteAcknowledged(records: Uint8Array | null | undefined): void {
     if (records === undefined || records === null) return;
     for (let at = 0; at + dropRecordBytes <= records.length; at += dropRecordBytes) {
       if (lossReasonOf(records, at) !== null) continue;
-      this.toldDropPosition = Math.max(this.toldDropPosition, positionOf(records, at));
+      this.acknowledgedDropPosition = Math.max(
+        this.acknowledgedDropPosition,
+        positionOf(records, at),
+      );
     }
   }
 

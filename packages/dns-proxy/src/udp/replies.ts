@@ -53,7 +53,7 @@ export class UdpReplies {
   /** The batch received on one upstream socket. */
   onReplies(socket: SocketHandle, count: number): void {
     const { answers, outgoing, pool } = this.#o;
-    pool.heard(socket);
+    pool.received(socket);
     answers.begin();
     for (let i = 0; i < count; i++) this.#onReply(socket, i);
     // The datapath knows the addresses before any pod does.
@@ -64,16 +64,16 @@ export class UdpReplies {
   /**
    * Gives up queries whose server did not answer in time, and forgets those that another member took over while
    * this process was stopped. Queries on a socket that has gone silent are asked again, and those that wait for a server
-   * from which ICMP errors come get SERVFAIL. `heardNs`: all that came before then has been read, so what was to come
+   * from which ICMP errors come get SERVFAIL. `readUntilNs`: all that came before then has been read, so what was to come
    * by then is late.
    */
-  sweep(heardNs: number): void {
+  sweep(readUntilNs: number): void {
     const { forwards, inFlight, timeouts } = this.#o;
     const slots = this.#slots;
-    const heardUs = heardNs / 1000;
-    const deadline = heardUs - upstreamTimeoutMs * 1000;
-    const silent = heardUs - upstreamSilenceMs * 1000;
-    const probed = heardUs - upstreamProbeMs * 1000;
+    const readUntilUs = readUntilNs / 1000;
+    const deadline = readUntilUs - upstreamTimeoutMs * 1000;
+    const silent = readUntilUs - upstreamSilenceMs * 1000;
+    const probed = readUntilUs - upstreamProbeMs * 1000;
     const count = slots.startedUs.length;
     for (let slot = 0 as QuerySlot; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.

@@ -84,12 +84,12 @@ export class UdpServer {
   }
 
   /**
-   * Gives up queries that will get no answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: replies
+   * Gives up queries that will get no answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `readUntilNs`: replies
    * that came before then have been read.
    */
-  sweep(clock: Float64Array, heardNs: number): void {
+  sweep(clock: Float64Array, readUntilNs: number): void {
     this.#batch.begin(clock);
-    this.#replies.sweep(heardNs);
+    this.#replies.sweep(readUntilNs);
   }
 
   #begin(clock: Float64Array): void {

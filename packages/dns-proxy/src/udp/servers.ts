@@ -168,11 +168,11 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
    * The server that has been silent longest, of those whose place the owner may have; undefined when it has room,
    * or they had answers or were asked just now. Its queries have to be given up before it is forgotten.
    */
-  silentFor(owner: ServerOwner, nowMs: number, heardMs: number): UpstreamServer | undefined {
+  silentFor(owner: ServerOwner, nowMs: number, readUntilMs: number): UpstreamServer | undefined {
     let longest: UpstreamServer | undefined;
     for (const server of this.#donorsFor(owner) ?? none) {
       const { silentSinceMs, usedMs } = server;
-      if (silentSinceMs === 0 || heardMs - silentSinceMs < upstreamGiveUpMs) continue;
+      if (silentSinceMs === 0 || readUntilMs - silentSinceMs < upstreamGiveUpMs) continue;
       // Queries of the batch at work may be on their way to it.
       if (usedMs === nowMs) continue;
       if (longest === undefined || silentSinceMs < longest.silentSinceMs) longest = server;

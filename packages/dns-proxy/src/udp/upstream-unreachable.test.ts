@@ -88,10 +88,10 @@ describe('UdpPool: ICMP errors, and a server that is unreachable', () => {
     pool.sent(again, 1500);
     const isEarly = pool.isRefused(again, 1000, 1499 + upstreamSilenceMs);
     assert.ok(!isEarly, 'what was asked again has its second from then on');
-    pool.heardUntil(1050);
+    pool.readUntil(1050);
     assert.ok(!pool.isRefused(waiting, 1002, secondMs), 'what lies unread may be the answer');
-    pool.heardUntil(Infinity);
-    pool.heard(waiting);
+    pool.readUntil(Infinity);
+    pool.received(waiting);
     assert.ok(!pool.isRefused(waiting, 1002, secondMs), 'any datagram says that it is there');
   });
 });

@@ -41,7 +41,7 @@ import { wayAgain } from './way-again.ts';
 
 export class UdpPool {
   readonly #random: RandomSource;
-  #heardMs = Infinity;
+  #readUntilMs = Infinity;
   readonly #servers: UpstreamServers;
   readonly #sockets: UpstreamSockets;
 
@@ -76,7 +76,7 @@ export class UdpPool {
 
   /** Handle of the server that `serverOf` needs to be forgotten, once its queries are given up; -1: none. */
   silentServerFor(owner: ServerOwner, nowMs: number): ServerHandle {
-    return this.#servers.silentFor(owner, nowMs, this.#heard(nowMs))?.handle ?? noServer;
+    return this.#servers.silentFor(owner, nowMs, this.#readUntil(nowMs))?.handle ?? noServer;
   }
 
   /** Queries in flight at the server. */
@@ -228,17 +228,17 @@ export class UdpPool {
     // One that was asked again has its time from then on.
     const sinceMs = Math.max(startedMs, socket.silentSinceMs);
     if (server.errorsInRow === 0 || server.answeredMs >= sinceMs) return false;
-    const heardMs = this.#heard(nowMs);
-    const sinceErrorMs = heardMs - server.failedMs;
+    const readUntilMs = this.#readUntil(nowMs);
+    const sinceErrorMs = readUntilMs - server.failedMs;
     const isKnown =
       server.errorsInRow >= upstreamErrorsInRowMin && sinceErrorMs < upstreamUnreachableMs;
     // A query sent before the last error may still be answered on another socket: the server's backends may just change.
-    if (isKnown && startedMs > server.failedMs) return heardMs - sinceMs >= upstreamProbeMs;
-    return heardMs - sinceMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
+    if (isKnown && startedMs > server.failedMs) return readUntilMs - sinceMs >= upstreamProbeMs;
+    return readUntilMs - sinceMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
   }
 
   /** Something came to the socket: its server's port is open. */
-  heard(handle: SocketHandle): void {
+  received(handle: SocketHandle): void {
     const server = this.#sockets.of(handle)?.server;
     if (server !== undefined) server.errorsInRow = 0;
   }
@@ -256,7 +256,9 @@ export class UdpPool {
       // New and past redirects: conntrack may keep the way of an earlier socket with its port, if others get their answers.
       return this.#sockets.lastAnswered(server, false) !== undefined;
     }
-    return isSilent(socket, this.#heard(nowMs)) && socket.server.answeredMs > socket.silentSinceMs;
+    return (
+      isSilent(socket, this.#readUntil(nowMs)) && socket.server.answeredMs > socket.silentSinceMs
+    );
   }
 
   /** Queries in flight on the socket. */
@@ -279,7 +281,7 @@ export class UdpPool {
       if (!socket.isRetired) {
         const isKept = wasDropped(socket.server, nowMs, upstreamUnreachableMs);
         if (nowMs >= socket.expiresMs && !isKept) this.#sockets.retire(socket);
-        else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket, nowMs);
+        else if (isSilent(socket, this.#readUntil(nowMs))) this.#suspect(socket, nowMs);
       }
       if (socket.isRetired && socket.inFlight <= 0) this.#sockets.close(socket);
     }
@@ -287,13 +289,13 @@ export class UdpPool {
   }
 
   /** All that came to the sockets before then has been read. */
-  heardUntil(ms: number): void {
-    this.#heardMs = ms;
+  readUntil(ms: number): void {
+    this.#readUntilMs = ms;
   }
 
   /** Silence is measured up to it: answers that came while the process was stopped lie unread in sockets that look silent. */
-  #heard(nowMs: number): number {
-    return Math.min(nowMs, this.#heardMs);
+  #readUntil(nowMs: number): number {
+    return Math.min(nowMs, this.#readUntilMs);
   }
 
   get openSockets(): number {
@@ -356,6 +358,6 @@ function wasDropped({ droppedMs }: UpstreamServer, nowMs: number, ms: number): b
   return droppedMs !== 0 && nowMs - droppedMs < ms;
 }
 
-function isSilent({ silentSinceMs }: UpstreamSocket, heardMs: number): boolean {
-  return silentSinceMs !== 0 && heardMs - silentSinceMs >= upstreamSilenceMs;
+function isSilent({ silentSinceMs }: UpstreamSocket, readUntilMs: number): boolean {
+  return silentSinceMs !== 0 && readUntilMs - silentSinceMs >= upstreamSilenceMs;
 }
