@@ -3,7 +3,7 @@
 
 /**
  * judge: a denial (fqdn_denial.h) is believed for its own question alone, and not once anything was added. Whether it is
- * believed is seen by a rule that nobody counted: with a denial the packet is still dropped. fqdn-hint.fuzz.test.ts has random
+ * believed is seen by a rule that no count has: with a denial the packet is still dropped. fqdn-hint.fuzz.test.ts has random
  * histories.
  */
 

@@ -152,7 +152,7 @@ export class KernelWorld {
     this.#resetOrder();
     this.#group.fill(0);
     this.zero('fqdn_hints');
-    // their stamps would come again, because the numbers in them begin anew
+    // their stamps would come again, because the numbers in them begin again
     this.zero('fqdn_denials');
     this.facts({});
     const told = this.map('flood_told');

@@ -115,7 +115,7 @@ export class OrderState {
     };
   }
 
-  /** Asserts the invariants that hold while nobody writes. `slots`: every occupied slot's word, by address and selector. */
+  /** Asserts the invariants that hold while no writer runs. `slots`: every occupied slot's word, by address and selector. */
   assertWhole(slots: ReadonlyMap<string, readonly { selector: number; word: number }[]>): void {
     let linked = 0;
     for (const space of this.spaces) {

@@ -24,7 +24,7 @@ export class PaceStage {
     this.#map = map;
   }
 
-  /** Nobody has spent anything, and one member serves. */
+  /** No pod has spent anything, and one member serves. */
   reset(): void {
     const fixture = this.#fixture;
     fixture.reset();

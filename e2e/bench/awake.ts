@@ -4,7 +4,7 @@
 /**
  * Keeps the CPUs from idling while latency is measured. On a virtual machine the wake-up of an idle CPU
  * waits for the host, up to tens of milliseconds, which would drown the subjects' own tails. The busy loop
- * on each CPU is of the class SCHED_IDLE: it runs when nobody else wants to.
+ * on each CPU is of the class SCHED_IDLE: it runs when no other thread wants to.
  */
 
 import { runShort, startProcess } from '@tandem/testing/process';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A pod that knocks all the time at addresses nobody learned, and a guard outside who counts what gets out. */
+/** A pod that knocks all the time at addresses that were not learned, and a guard outside who counts what gets out. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Pod } from '@tandem/testing/netns';
@@ -50,7 +50,7 @@ export class Gate implements AsyncDisposable {
     this.#knocking = this.#probes.map((probe, i) =>
       this.#keepKnocking(probe, sourcePorts[i]!, rate / sourcePorts.length),
     );
-    // Whoever closes the gate ends the probes and with them what they still do.
+    // The end of the gate ends the probes and with them what they still do.
     for (const knocking of this.#knocking) knocking.catch(() => undefined);
   }
 

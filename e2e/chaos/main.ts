@@ -34,7 +34,7 @@ async function run(command: ChaosRun): Promise<number> {
     progress('');
     console.log(`${textOf(result)}\n`);
     results.push(result);
-    // After each part: a run that is cut short has told what it saw.
+    // After each part: a run that is cut short has printed its findings.
     write(jsonFile, () => `${JSON.stringify(mergeInto(jsonFile, results))}\n`);
     write(htmlFile, () => pageOf(mergeInto(jsonFile, results)));
   }

@@ -24,7 +24,7 @@ export interface AskedLoad {
   readonly excuses?: readonly Excuse[];
   /** Name of the client, for texts about its queries. */
   readonly asker?: string;
-  /** Addresses that its node has learned, instead of `Seen.learned`; null: nobody can say, the node has lost its power. */
+  /** Addresses that its node has learned, instead of `Seen.learned`; null: not known, because the node has lost its power. */
   readonly learned?: ReadonlySet<string> | null;
 }
 
@@ -53,7 +53,7 @@ export interface Seen {
   readonly lostUpstream: ReadonlySet<string>;
   /** Denied names that reached the upstream. */
   readonly leaked: readonly string[];
-  /** Packets to addresses that nobody learned, that got out of the node. */
+  /** Packets to addresses that were not learned, that got out of the node. */
   readonly escaped: number;
   /** Addresses of the kernel's map of learned addresses, after the run. */
   readonly learned: ReadonlySet<string>;
@@ -71,7 +71,7 @@ export interface Judgement {
   readonly answered: number;
   readonly late: number;
   readonly lost: number;
-  /** Without answer, or SERVFAIL, and rightly so: the upstream had none, or nobody could be alive. */
+  /** Without answer, or SERVFAIL, and rightly so: the upstream had none, or no process could run. */
   readonly excused: number;
   readonly wronglyAllowed: number;
   readonly wronglyRefused: number;

@@ -48,7 +48,7 @@ export interface RunContext {
   /** Notes a moment, for the timeline. */
   mark(what: string): void;
   /**
-   * From here to the end of `work` nobody can be alive: silence is right. Also for what was sent within
+   * From here to the end of `work` no process can run: silence is right. Also for what was sent within
    * `unreadMs` before: it may lie unread in a socket, and dies with it.
    */
   silent<T>(unreadMs: number, work: () => Promise<T>): Promise<T>;
@@ -69,7 +69,7 @@ export interface RunResult extends Omit<Judgement, 'problems'> {
   readonly restartMs: readonly number[];
   /** Result of pods that no policy selects and that ask the same at the same time; on a cluster alone. */
   readonly direct?: Pick<Judgement, 'sent' | 'late' | 'lost' | 'wronglyRefused' | 'problems'>;
-  /** SYNs to an address that nobody learned; on a cluster talkers send, and are not counted. */
+  /** SYNs to an address that was not learned; on a cluster talkers send, and are not counted. */
   readonly knocks?: number;
   readonly problems: readonly string[];
   readonly timeline: Timeline;

@@ -3,7 +3,7 @@
 
 /**
  * Where a part of a chaos run takes place: a node of namespaces with four pods that ask, one that knocks
- * at addresses nobody learned, a DNS server that does as it is told, both processes running.
+ * at addresses that were not learned, a DNS server that does as it is told, both processes running.
  */
 
 import { mkdirSync } from 'node:fs';
@@ -119,7 +119,7 @@ export class Stage implements AsyncDisposable {
       else await tandem.startProcess(name);
     }
     await tandem.waitForMembers(processes);
-    // The later life of the two is the one that must have seen the link.
+    // The later run of the two is the one that must have seen the link.
     const isLinked = (name: ProcessName): boolean =>
       tandem.process(name).stderr().includes('the other member is linked');
     await waitFor(() => processes.every(isLinked), {

@@ -57,7 +57,7 @@ test('each query has its record, and what is answered is used as told', async ()
   for (const { number, latencyMs, rcode, address, connection } of records) {
     assert.equal(rcode, 0);
     assert.ok((latencyMs ?? 0) >= usualDelayMs - 1);
-    // Somebody listens at the first address alone; the other refuses.
+    // A server listens at the first address alone; the other refuses.
     assert.deepEqual(
       [address, connection],
       number % 2 === 0 ? ['198.18.0.1', 'opened'] : ['198.18.0.2', 'failed'],

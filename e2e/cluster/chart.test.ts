@@ -242,7 +242,7 @@ test('the agent reads the API and writes nothing to it; the DNS proxy has no tok
   const proxy = await podOf('dns-proxy');
   assert.equal(proxy.automountServiceAccountToken, false);
   assert.equal(proxy.serviceAccountName, undefined);
-  // Nobody but these two is bound to anything.
+  // No subject but these two is bound to anything.
   const bound = objects.flatMap(({ subjects = [] }) => subjects.map(({ name }) => name));
   assert.deepEqual([...new Set(bound)].sort(), ['tandem-agent', 'tandem-controller']);
 });

@@ -30,7 +30,7 @@ export interface Audited {
   readonly verb: string;
   readonly path: string;
   readonly status: number;
-  /** Name of the controller; empty: somebody else. */
+  /** Name of the controller; empty: another holder. */
   readonly controller: string;
   /** Wall clock, ms. */
   readonly atMs: number;

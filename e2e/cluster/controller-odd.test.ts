@@ -231,7 +231,7 @@ describe('the controller among others', () => {
   });
 
   test('where conditions are one list, what others wrote stays', async () => {
-    // Somebody else's definition, in which nothing is said of status.
+    // Another owner's definition, in which nothing is said of status.
     const labels = { owner: 'somebody' };
     const schema = { type: 'object', properties: { spec: anything, status: anything } };
     await define(
@@ -304,7 +304,7 @@ describe('the controller among others', () => {
       readonly status: { readonly nodes: Json };
     };
     assert.equal(Object.keys(status.nodes).length, 4000);
-    // Whoever clears managedFields makes nobody the owner.
+    // A client that clears managedFields leaves no owner.
     const cleared = { metadata: { managedFields: [{}] } };
     await bed.api.call('PATCH', `${policiesPath}/huge`, cleared, merge);
     await bed.api.call('PATCH', `${policiesPath}/huge`, { spec: goodSpec }, merge);

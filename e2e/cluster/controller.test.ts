@@ -368,7 +368,7 @@ describe('the controller', () => {
     };
     assert.equal(items.filter(({ status }) => status?.conditions.length === 1).length, count);
     assert.equal(await bed.holder(), 'awake');
-    // Whoever comes next finds nothing to write.
+    // The next leader finds nothing to write.
     await bed.stopControllers();
     const next = await startLeader('reader');
     const series = 'tandem_controller_policies{kind="CiliumNetworkPolicy",valid="false"}';

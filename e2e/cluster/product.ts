@@ -32,7 +32,7 @@ export const imageName = (image: ProductImage, tag: string): string =>
   `localhost/tandem/${image}:${tag}`;
 
 /**
- * The checkout must be built. Imported again they replace what was there: pods of others are started anew, for Helm sees no change
+ * The checkout must be built. Imported again they replace what was there: pods of others are started again, for Helm sees no change
  * in a tag that stays.
  */
 export async function importProductImages(layout: Layout, config: ClusterConfig): Promise<void> {

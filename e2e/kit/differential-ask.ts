@@ -71,7 +71,7 @@ class Asker implements AsyncDisposable {
     const exchange = { data: withLength(data), messages: 1, timeoutMs };
     if (ask.isAlone) return (await this.#probe.tcp({ ...to, ...exchange })).data.subarray(2);
     const stream = this.#streams.get(server) ?? (await this.#probe.connect(to));
-    // Whoever fails leaves no connection behind: the next one opens its own.
+    // A client that fails leaves no connection behind: the next one opens its own.
     this.#streams.delete(server);
     const { data: answer } = await stream.exchange(exchange);
     this.#streams.set(server, stream);

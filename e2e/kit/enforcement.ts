@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Enforcement at every instant, whoever is alive: a stream of connections to an address that nothing
+ * Enforcement at every instant, with any process down: a stream of connections to an address that nothing
  * allows and of queries for a name that is refused, with proof that none of either arrived anywhere.
  */
 

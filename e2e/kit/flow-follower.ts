@@ -29,7 +29,7 @@ export class FlowFollower implements AsyncDisposable {
   readonly keys: Set<string> = new Set();
   /** Losses by reason, over all process runs. */
   readonly lost: Record<string, number> = {};
-  /** Events that one life showed twice. */
+  /** Events that one run showed twice. */
   repeated = 0;
   /** Events that the store had overwritten before they were shown. */
   overwritten = 0;

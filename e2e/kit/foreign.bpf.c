@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* Programs of somebody else on the same node. */
+/* Programs of other software on the same node. */
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -3,7 +3,7 @@
 
 /**
  * A second build of everything with the ABI version before this one: this version without what its ABI version brought, so that
- * the real migrations of packages/datapath are walked, both ways. Whoever raises TD_ABI_VERSION writes here what undoes the change.
+ * the real migrations of packages/datapath are walked, both ways. A change of TD_ABI_VERSION adds here what undoes the change.
  */
 
 import { join } from 'node:path';

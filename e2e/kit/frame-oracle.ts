@@ -116,7 +116,7 @@ function isOwnClaim(packet: ParsedPacket, speaker: Speaker, stage: Stage): boole
   return claimedMacs(payload.subarray(16)).every((mac) => mac === speaker.mac);
 }
 
-/** Link-layer addresses in options; what cannot be read is a claim of nobody. */
+/** Link-layer addresses in options; what cannot be read is no claim. */
 function claimedMacs(options: Uint8Array): string[] {
   const macs: string[] = [];
   for (let at = 0; at + 8 <= options.length; at += 8 * (options[at + 1] ?? 0)) {

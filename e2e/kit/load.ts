@@ -19,7 +19,7 @@ export interface LoadOptions {
   /** How many names are asked in turn; default: never the same twice. */
   readonly nameCount?: number;
   readonly sockets?: number;
-  /** Queries of a socket before it is opened anew, with another port; default: no end. */
+  /** Queries of a socket before it is opened again, with another port; default: no end. */
   readonly queriesPerPort?: number;
   /** Instead of a format: a file with a name a line, asked in this order. */
   readonly namesFile?: string;

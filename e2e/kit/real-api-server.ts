@@ -112,7 +112,7 @@ export class RealApiServer implements AsyncDisposable {
     throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
   }
 
-  /** Whatever the answer is. `token`: of somebody else than the administrator. */
+  /** Whatever the answer is. `token`: of another user than the administrator. */
   async ask(
     method: string,
     path: string,

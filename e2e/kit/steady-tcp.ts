@@ -80,7 +80,7 @@ function askOnEach(probe: Probe, options: SteadyTcpOptions): Ask {
   };
 }
 
-/** One query after the other; the connection is made anew when it has ended. */
+/** One query after the other; the connection is made again when it has ended. */
 function askOnOne(probe: Probe, options: SteadyTcpOptions): Ask {
   const { server, timeoutMs = 2000 } = options;
   let stream: Stream | null = null;

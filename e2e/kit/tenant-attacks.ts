@@ -103,7 +103,7 @@ export interface UnreadRepliesOptions {
   readonly connections: number;
   /** Queries of a connection. Default: no end. */
   readonly perConnection?: number;
-  /** Then a connection is opened anew. Default: it stays. */
+  /** Then a connection is opened again. Default: it stays. */
   readonly lifeMs?: number;
   readonly seconds: number;
 }
@@ -141,7 +141,7 @@ export interface LongQueriesOptions {
   readonly seconds: number;
 }
 
-/** Long queries that the server does not take, on connections that are made anew every few seconds. */
+/** Long queries that the server does not take, on connections that are made again every few seconds. */
 export async function writeLongQueries(probe: Probe, options: LongQueriesOptions): Promise<string> {
   const { server, spread, connections, perConnection, seconds } = options;
   const data = withLength(paddedQuery(server));

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The table of migrations of the version after this one, as whoever made it would write it. `next-version.ts`
+ * The table of migrations of the version after this one, as its author would write it. `next-version.ts`
  * puts it into the other build in place of packages/datapath/src/migrations.ts.
  */
 

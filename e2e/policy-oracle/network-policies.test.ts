@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * NetworkPolicies as two programs read them that nobody here wrote: what Cyclonus says is allowed is what our maps allow, and
+ * NetworkPolicies as two programs read them that were not written here: what Cyclonus says is allowed is what our maps allow, and
  * what Kubernetes' API server takes or refuses we take or refuse, but for the differences that known.ts and facts.ts list. In
  * short about recorded answers (facts.json), in the long tier about policies that the programs are asked for now.
  */

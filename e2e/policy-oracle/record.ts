@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Makes facts.json anew, when what is generated or a version has changed: needs Go. Takes a seed, or keeps the one of before. */
+/** Makes facts.json again, when what is generated or a version has changed: needs Go. Takes a seed, or keeps the one of before. */
 
 import { cyclonusVersion, kubernetesVersion } from '../cluster/programs.ts';
 import { digestOf, type Facts, pack, readFacts, takenOf, writeFacts } from './facts.ts';

@@ -71,7 +71,7 @@ test(`3,000 queries a second that nobody answers: a neighbour loses none of ${ne
     { lost: neighbour.lost, rcodes: neighbour.rcodes },
     { lost: 0, rcodes: { [noError]: neighbour.sent } },
   );
-  // Over its share of the slots the pod hears so at once; none of its queries was ever answered.
+  // Over its share of the slots the pod hears that at once; none of its queries was ever answered.
   assert.ok((attack.rcodes[servFail] ?? 0) > attack.sent / 2, JSON.stringify(attack));
 });
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Forged replies in bulk, from beside the way (T8): whoever can put frames on the uplink in the DNS
+ * Forged replies in bulk, from beside the way (T8): a host that can put frames on the uplink in the DNS
  * server's name, and knows what is asked and when, has to guess port and id of one query.
  */
 

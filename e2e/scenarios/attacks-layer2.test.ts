@@ -27,7 +27,7 @@ import { networkPolicy } from '../kit/objects.ts';
 import { startStandardNode } from '../kit/standard-node.ts';
 
 const port = 9000;
-/** `server` takes nothing but from `friend`; nobody's egress is restricted but `server`'s own. */
+/** `server` takes nothing but from `friend`; only the egress of `server` is restricted. */
 const standard = await startStandardNode({
   pods: [
     { name: 'attacker', kind: 'bridge' },

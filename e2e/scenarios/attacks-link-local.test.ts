@@ -54,7 +54,7 @@ const pod = node.pod('attacker');
 const victimPod = node.pod('victim');
 const attacker = node.own(Probe.start(pod.namespace));
 const victim = node.own(Probe.start(victimPod.namespace));
-/** In an option that nobody reads, a nonce: of the attacker's own kernel come no such frames. */
+/** In an option without a meaning, a nonce: of the attacker's own kernel come no such frames. */
 const token = 'forged';
 const option = concatBytes([Uint8Array.of(14, 1), Buffer.from(token)]);
 const atVictim = await victim.capture({ contains: token });
@@ -144,7 +144,7 @@ async function neighboursOf(namespace: Namespace, device: string): Promise<Map<s
   return new Map(entries.map(({ dst, lladdr = '' }) => [dst, lladdr]));
 }
 
-/** By this gateway the victim reaches the internet, whom it finds anew. */
+/** By this gateway the victim reaches the internet, whose address it must find again. */
 async function assertGateway(gateway: string): Promise<void> {
   await victimPod.namespace.ip([
     `route replace default via ${gateway} dev eth0 src ${victim6}`,

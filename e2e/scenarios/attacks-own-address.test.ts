@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Nobody but the node speaks to pods as the node (rule 3): its own addresses as source from beyond each uplink, and from
+ * No host but the node speaks to pods as the node (rule 3): its own addresses as source from beyond each uplink, and from
  * a machine at the bridge of pods, to pods that admit the host; nor does anybody open a connection in its name for a pod
  * to answer, or claim its addresses to pods by ARP and neighbour discovery (rule 2). What the node itself sends arrives, by
  * whatever detour. With the agent alive, and dead.
@@ -105,7 +105,7 @@ const attackers = {
   upstream: async (): Promise<readonly Ethernet[]> => [
     await uplinkMacs(node, node.upstream, plan.upstreamUplink),
   ],
-  // Over the bridge to the pod itself, through the node, and to nobody and everybody.
+  // Over the bridge to the pod itself, through the node, to an unused address and to all.
   lan: async (): Promise<readonly Ethernet[]> =>
     [pods.bridged.mac, plan.bridgeMac, '02:11:22:33:44:55', 'ff:ff:ff:ff:ff:ff'].map(
       (destination) => ({ source: '02:00:00:00:77:01', destination }),

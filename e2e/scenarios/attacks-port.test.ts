@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The shared socket's port P (safety rules 1, 8 and 11; threats T10, T11, T28): nobody reaches it but
- * through a pod's steered queries, it is in nobody's way, and nobody else joins or leads its group.
+ * The shared socket's port P (safety rules 1, 8 and 11; threats T10, T11, T28): it is reached only
+ * through a pod's steered queries, it hinders no other socket, and no other process joins or leads its group.
  */
 
 import assert from 'node:assert/strict';

@@ -71,7 +71,7 @@ for (const kind of ['ptp', 'bridge'] as const) {
       const data = `secret-${asked++}`;
       await using past = await standard.internet.capture({ contains: data });
       const probe = probes.get(from) as Probe;
-      // Somebody answers in any case: this throws where nobody does.
+      // A server answers in any case: without one this throws.
       await probe.tcp({ to: metadata, port: 80, data, want: 1 });
       return (await past.captured()).matched === 0;
     };

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * A connection that a pod nobody knows claims to be open between others (rule 3): from whoever its accomplice would
+ * A connection that an unknown pod claims to be open between others (rule 3): from the address that its accomplice would
  * speak to, to the accomplice, whose packets would then pass as replies. In frames that a bridge hands up to the host
  * the kernel confirms in conntrack what it drops a moment later. With the agent alive, and dead.
  */

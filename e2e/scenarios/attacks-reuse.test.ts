@@ -3,7 +3,7 @@
 
 /**
  * An address whose pod ended and that another pod has by now (rule 18): until the agent knows the new one, nothing that was
- * meant for the old one reaches it, whoever sends it: a pod, the node's own programs, a member that asks the DNS server which
+ * meant for the old one reaches it, from any sender: a pod, the node's own programs, a member that asks the DNS server which
  * the old pod was, a local redirect. What may reach a pod does so before and after.
  */
 

@@ -196,7 +196,7 @@ describe('a packet ring leaves 14 linear bytes', () => {
       const query = queryPacket(pod, server, 'n-7.ringed.allowed.test');
       await client.ring(frameOf(pod, query));
       const { frames } = await capture.captured({ count: 2 });
-      // A capture sees its own interface's frames; nobody listens there, so the kernel may add an error.
+      // A capture sees its own interface's frames; no socket listens there, so the kernel may add an error.
       assert.ok(frames.some(({ isOutgoing }) => !isOutgoing));
     });
   }

@@ -102,7 +102,7 @@ async function send({ transport, bytes }: Message, timeoutMs: number): Promise<U
   const options = { to, port: 53, data: bytes, timeoutMs };
   try {
     if (transport === 'udp') {
-      // Ports in turn: an answer that comes late finds nobody, and not the next message.
+      // Ports in turn: an answer that comes late finds no reader, and not the next message.
       nextPort = nextPort === 60_000 ? 20_000 : nextPort + 1;
       return (await client.udp({ ...options, sourcePort: nextPort })).replies[0]?.data ?? null;
     }

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The command line on a real node: healthy, with the agent killed, with nobody left. It runs as an
+ * The command line on a real node: healthy, with the agent killed, with no process left. It runs as an
  * operator runs it, a process of its own in the node's namespace.
  */
 
@@ -94,7 +94,7 @@ async function ask({ client }: StandardNode, name: string): Promise<string | und
   return (await askDns(client, { server: clusterDns4, name })).addresses[0];
 }
 
-/** Checks what must hold whoever answers: `name` is known, its query and the denied one were seen. */
+/** Checks what must hold for each answering process: `name` is known, its query and the denied one were seen. */
 async function checkReading(
   standard: StandardNode,
   answeredBy: string,
@@ -198,7 +198,7 @@ test('the command line, whoever lives', async () => {
   await load.result;
   await named([]);
 
-  // The agent is killed while somebody follows.
+  // The agent is killed while `observe` follows.
   await using follower = startProcess(...commandLine(tandem, ['observe', '--type', 'dns']), {
     timeoutMs: 2 * boundMs,
   });
@@ -229,7 +229,7 @@ test('the command line, whoever lives', async () => {
   });
   await checkReading(standard, 'dns-proxy', 'n-2.allowed.test');
 
-  // Nobody is left.
+  // No process is left.
   await tandem.kill('proxy');
   const down = await statusOf(standard);
   assert.equal(down.code, 3);

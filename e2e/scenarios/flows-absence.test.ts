@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Drop events go on being collected whichever process is killed, hangs or is started anew: pods are denied
+ * Drop events go on being collected whichever process is killed, hangs or is started again: pods are denied
  * all the while, and in the end every packet that the kernel dropped is shown by both processes, once.
  */
 

@@ -3,7 +3,7 @@
 
 /**
  * Drop events under faults of both processes in random order: what the kernel dropped is what observers
- * of the two were shown, together, each once in a life, and neither tells of a loss. The seed is printed;
+ * of the two were shown, together, each once in a run, and neither tells of a loss. The seed is printed;
  * TANDEM_TEST_SEED repeats it.
  */
 

@@ -4,7 +4,7 @@
 /**
  * A server that takes long: resolvers wait for broken delegations longer than 5 s, and a pod that waits is to
  * get the answer, over UDP and over TCP. So it is when the member that asked was stopped meanwhile: the other one
- * asks anew, and whichever answer comes first is delivered. A server that never answers, and one that cannot be reached, make
+ * asks again, and whichever answer comes first is delivered. A server that never answers, and one that cannot be reached, make
  * the same events over both transports, and each query counts once.
  */
 
@@ -168,7 +168,7 @@ test('the answer to a query that was taken over is delivered by the member that 
   await waitFor(async () => (await dns.queries(name)).length === answers.length, {
     what: 'the server to be asked',
   });
-  // Whoever asks anew gets nothing; `other` is answered after all of those above.
+  // A client that asks again gets nothing; `other` is answered after all of those above.
   const other = `n-2.after-${takenOverMs}.allowed.test`;
   await dns.program([slowRule(takenOverMs, 'n-2.'), { suffix: 'allowed.test', replies: [] }]);
   tandem.signal('proxy', 'SIGSTOP');

@@ -71,7 +71,7 @@ function learnedPages(): number {
   return count;
 }
 
-/** Anonymous and shared memory of a process, MiB: what files are mapped counts for nobody. */
+/** Anonymous and shared memory of a process, MiB: mapped files do not count. */
 function memoryMiB(name: ProcessName): number {
   const status = readFileSync(`/proc/${tandem.process(name).pid}/status`, 'utf8');
   const kib = (field: string): number =>

@@ -26,7 +26,7 @@ const rate = 500;
 const names = 6000;
 let nextName = 10_000;
 
-/** Checks what must hold whoever is alive. */
+/** Checks what must hold with any process down. */
 async function checkService({ client, dns, tandem }: StandardNode): Promise<void> {
   for (const [server, type] of [
     [clusterDns4, 'A'],

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Somebody removes the pins under running processes. The agent holds what enforces: no pod under policy is open, and
+ * Another process removes the pins under running processes. The agent holds what enforces: no pod under policy is open, and
  * status says what to do; after that all is as before.
  */
 

@@ -25,7 +25,7 @@ interface Path {
   readonly transport: 'udp' | 'tcp';
 }
 
-/** An allowed name is answered and reachable, a denied one refused and asked of nobody. */
+/** An allowed name is answered and reachable, a denied one refused and sent to no server. */
 async function checkJudged(node: RedirectNode, client: Probe, path: Path): Promise<void> {
   const type = path.server.includes(':') ? 'AAAA' : 'A';
   const allowed = await askDns(client, { ...path, type, name: `n-${nextNumber++}.allowed.test` });

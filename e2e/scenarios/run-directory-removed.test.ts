@@ -3,7 +3,7 @@
 
 /**
  * The run directory is removed under both processes, as systemd does when a unit with the same RuntimeDirectory
- * stops: they make their sockets anew, and a process that restarts finds the other one.
+ * stops: they make their sockets again, and a process that restarts finds the other one.
  */
 
 import assert from 'node:assert/strict';

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * An agent whose bpffsDir is not the one in force (a changed option, or a bpffs that somebody mounted over the pins), or whose network
+ * An agent whose bpffsDir is not the one in force (a changed option, or a bpffs that was mounted over the pins), or whose network
  * namespace is not that of the pins. It ends and says what is in force, and pods notice nothing.
  */
 

@@ -61,7 +61,7 @@ const { node, tandem } = standard;
 const threads = node.own(Probe.start(node.pod('threads').namespace));
 const other = node.own(Probe.start(node.pod('other').namespace));
 
-/** Whoever else is alive; afterwards both are. */
+/** With either process down; afterwards both run. */
 async function without(dead: ProcessName | null, work: () => Promise<void>): Promise<void> {
   if (dead === null) return work();
   await tandem.kill(dead);

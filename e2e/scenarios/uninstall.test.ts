@@ -3,7 +3,7 @@
 
 /**
  * An agent with removeOnStop takes away what it made. The CNI gate goes first, before what is in flight is waited for:
- * from then on nobody lets a pod start through it.
+ * from then on no agent lets a pod start through it.
  */
 
 import assert from 'node:assert/strict';
@@ -26,7 +26,7 @@ writeFileSync(
   JSON.stringify({ cniVersion: '1.0.0', name: 'pods', plugins: [{ type: 'ptp' }] }),
 );
 const gateFile = join(confDir, '00-tandem.conflist');
-/** With nobody else who serves, the agent waits so long for one. */
+/** With no other member that serves, the agent waits so long for one. */
 const drainSeconds = 5;
 
 let standard: StandardNode;

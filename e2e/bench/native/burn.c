@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * Takes CPU time from whoever else wants it: a thread for each CPU that computes for a share of each
+ * Takes CPU time from other processes: a thread for each CPU that computes for a share of each
  * period of 100 ms of wall-clock time. At the end of input it says what share of all CPUs it got.
  *
  *   burn --percent 1..100

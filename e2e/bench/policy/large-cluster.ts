@@ -3,7 +3,7 @@
 
 /**
  * A cluster of the size that the project is held to: objects as the API server gives them, pod by pod, so that
- * nobody need hold them all. Labels, peers and addresses follow from numbers alone: each run has the same.
+ * no process need hold them all. Labels, peers and addresses follow from numbers alone: each run has the same.
  */
 
 import type { ListName } from '@tandem/agent/source/kube-resources';

@@ -24,7 +24,7 @@ async function restart(context: RunContext, name: ProcessName): Promise<void> {
 }
 
 /**
- * Nobody is alive between the deaths and the first member that serves again; what was asked before, which
+ * No process runs between the deaths and the first member that serves again; what was asked before, which
  * is much because the upstream is slow just then, must be answered all the same.
  */
 async function killBoth(context: RunContext): Promise<void> {
@@ -80,7 +80,7 @@ async function killSurvivor(context: RunContext, victim: string): Promise<void> 
   context.mark('SIGCONT');
 }
 
-/** The survivor hangs as soon as it has heard of the other's death. */
+/** The survivor hangs as soon as it knows of the other's death. */
 async function stopSurvivor(context: RunContext, victim: string): Promise<void> {
   const { tandem, random } = context.stage;
   const name = victim as ProcessName;

@@ -12,7 +12,7 @@ export interface Fault {
   readonly what: string;
   /** Whom it may hit; the seed chooses. */
   readonly victims: readonly string[];
-  /** Answers after more than a second are right: nobody was there, or the upstream was not. */
+  /** Answers after more than a second are right: no process ran, or the upstream did not. */
   readonly mayBeLate?: boolean;
   /** Addresses may find no room in the map: what was answered then need not be reachable. */
   readonly mayNotLearn?: boolean;

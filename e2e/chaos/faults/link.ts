@@ -18,7 +18,7 @@ const slowMs = 200;
 const meetWithinMs = 10_000;
 const relays = new WeakMap<Stage, GrpcRelay>();
 
-/** The proxy connects anew, through the relay. */
+/** The proxy connects again, through the relay. */
 async function interpose(stage: Stage): Promise<AsyncDisposable> {
   const { tandem } = stage;
   const relay = await GrpcRelay.start(join(tandem.runDirectory, 'agent-sync.sock'));

@@ -55,7 +55,7 @@ export function fillDisk({ disk }: TandemNode): AsyncDisposable {
   try {
     writeFileSync(file, new Uint8Array(bavail * bsize));
   } catch (error) {
-    // Somebody else took a page of it meanwhile: full is full.
+    // Another process took a page of it meanwhile: full is full.
     if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
   }
   return { [Symbol.asyncDispose]: async () => rmSync(file) };
@@ -139,7 +139,7 @@ const diskFull: readonly Fault[] = [
   },
 ];
 
-/** Takes every place of the map of learned addresses, with addresses of 240.0.0.0/8 for nobody. */
+/** Takes every place of the map of learned addresses, with addresses of 240.0.0.0/8 that no pod uses. */
 function fillMap(tandem: TandemNode): AsyncDisposable {
   using datapath = Datapath.open(tandem.pinRoot);
   const map = datapath.map('fqdn');

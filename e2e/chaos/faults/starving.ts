@@ -14,7 +14,7 @@ import type { Fault } from './fault.ts';
 const starvedMs = 1000;
 const blockedMs = 400;
 
-/** Sets the scheduling of all threads of a process: only when nobody else wants to run, or as usual. */
+/** Sets the scheduling of all threads of a process: only when no other thread wants to run, or as usual. */
 const schedule = (pid: number, policy: '--idle' | '--other'): Promise<string> =>
   runShort('chrt', ['--all-tasks', policy, '--pid', '0', String(pid)]);
 
@@ -27,7 +27,7 @@ const starved: Fault = {
   name: 'starved',
   what: `scheduled only when nobody else runs, beside a busy loop on each CPU, for ${starvedMs} ms`,
   victims: processes,
-  // The busy loops starve whoever else the machine runs, the load and the upstream too.
+  // The busy loops starve everything else on the machine, the load and the upstream too.
   mayBeLate: true,
   inject: async (context, victim) => {
     const { pid } = context.stage.tandem.process(victim as ProcessName);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The DNS server is slow, loses queries, is dead: what it does not answer nobody can. */
+/** The DNS server is slow, loses queries, is dead: no member can answer for it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RunContext } from '../run.ts';

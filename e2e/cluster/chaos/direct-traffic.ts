@@ -29,7 +29,7 @@ export class DirectTraffic implements AsyncDisposable {
 
   private constructor(stage: ClusterStage, node: number, rate: number, place: Inside) {
     this.node = node;
-    // Nobody refuses it a denied name, and the oracle takes one that reaches the upstream for a leak.
+    // No member refuses it a denied name, and the oracle takes one that reaches the upstream for a leak.
     this.#questions = stage.names
       .take(rate * newNamesSeconds)
       .filter(({ kind }) => kind !== 'denied');

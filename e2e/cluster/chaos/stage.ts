@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * A cluster under chaos: on each node a pod that asks, whose policy allows `*.allowed.test`, two talkers that nobody may reach and
+ * A cluster under chaos: on each node a pod that asks, whose policy allows `*.allowed.test`, two talkers that no pod may reach and
  * that may reach few, a node-local cache behind a CiliumLocalRedirectPolicy; outside a DNS server that tells what it saw, and captures.
  */
 
@@ -217,7 +217,7 @@ export class ClusterStage implements AsyncDisposable {
     };
   }
 
-  /** The bystander is another pod by now, if it was on this node: it is watched anew. */
+  /** The bystander is another pod by now, if it was on this node: it is watched again. */
   async watchAgain(index: number): Promise<void> {
     if (index === this.nodes.at(-1)) await this.trial.witness.watchPod(this.layout, bystander);
   }

@@ -110,7 +110,7 @@ class Observer {
 
   #arrived(sender: string, receiver: string, atMs: number): void {
     const { pods } = this.#model.state;
-    // what a pod does that is being deleted is nobody's fault, and what it sends to itself does not leave it
+    // what a pod does that is being deleted is no fault, and what it sends to itself does not leave it
     if (sender === receiver || !pods.has(sender) || !pods.has(receiver)) return;
     this.#arrivals += 1;
     this.#lastSeenMs.set(`${sender} ${receiver}`, atMs);

@@ -3,7 +3,7 @@
 
 /**
  * Pods of a trial that talk from their first moment on (talker.c), their image, and who hears them: each packet is marked with
- * whether policy allows it, so that whoever sees one that it denies has seen a fault.
+ * whether policy allows it, so that a denied one that arrives is a fault.
  */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

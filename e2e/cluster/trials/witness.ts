@@ -55,7 +55,7 @@ export class Witness implements AsyncDisposable {
     this.#posts.push({ where, probe, denied, allowed });
   }
 
-  /** @throws Error when packets were not looked at: then nobody knows what they were. */
+  /** @throws Error when packets were not looked at: then their kind is not known. */
   async seen(): Promise<readonly Sighting[]> {
     const sightings: Sighting[] = [];
     for (const { where, denied, allowed } of this.#posts) {

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Keys of a hash table chosen by somebody who knows the code and not the seed. For a chain of xor,
+ * Keys of a hash table chosen by an attacker who knows the code and not the seed. For a chain of xor,
  * multiply and `h ^= h >>> shift`: differences in the top bits of one word pass the multiplication, and
  * the next word takes them back.
  */

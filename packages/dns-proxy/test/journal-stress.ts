@@ -61,7 +61,7 @@ function receive(memory: Uint8Array, slots: QuerySlots, slot: QuerySlot, id: num
   slots.filled(slot, length);
 }
 
-/** The story as the owner writes it, before any state but "received". */
+/** The record as the owner writes it, before any state but "received". */
 function tell(slots: QuerySlots, slot: QuerySlot, id: number): void {
   const { words } = slots;
   const at = slots.wordOf(slot);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Pools of real UDP sockets to addresses at which nobody answers, for the tests of `UdpPool`. */
+/** Pools of real UDP sockets to addresses without a server, for the tests of `UdpPool`. */
 
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamSilenceMs, upstreamSocketLifetimeMs } from '../src/limits.ts';
@@ -10,7 +10,7 @@ import type { ServerHandle, ServerOwner } from '../src/udp/servers.ts';
 import { UdpPool } from '../src/udp/upstream.ts';
 import type { UpstreamAddress } from '../src/udp/upstream-sockets.ts';
 
-/** 127.0.0.n: nobody answers, and nothing is sent. */
+/** 127.0.0.n: no server answers, and nothing is sent. */
 export const addressOf = (n: number): Uint8Array =>
   Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, n >> 8, n & 0xff);
 export const server: Uint8Array = addressOf(1);

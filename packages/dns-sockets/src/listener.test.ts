@@ -23,7 +23,7 @@ const options: ListenerOptions = {
   redirectMark: 0,
 };
 
-/** The uid of the shipped proxy; nobody needs to have it here. */
+/** The uid of the shipped proxy; no user needs to have it here. */
 const memberUid = 65_532;
 
 /** As `memberUid` with the two capabilities that the proxy has; prints what came of it. */

@@ -22,7 +22,7 @@ describe('acceptTcp', () => {
   let stop: () => void;
 
   beforeEach(async () => {
-    // Only listens: its accepted connections would go to whoever is faster.
+    // Only listens: its accepted connections would go to the faster one.
     server = createServer({ pauseOnConnect: true });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');

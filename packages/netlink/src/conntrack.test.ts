@@ -76,7 +76,7 @@ insideNamespace(import.meta, () => {
         assert.equal(await conntrack.forgetTranslated(bytesOf(backend), answered), 1);
         assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 1);
         assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 0);
-        // Led there by the rules anew.
+        // Led there by the rules again.
         await send(clients[0], server, 53, frontend);
         assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 1);
       } finally {

@@ -48,7 +48,7 @@ insideNamespace(import.meta, () => {
   });
   after(() => view.close());
 
-  /** Each: what somebody does, what is told, and what the view then says. */
+  /** Each: a change, the report, and what the view then says. */
   const changes: readonly (readonly [
     name: string,
     commands: readonly string[],

@@ -59,7 +59,7 @@ test('absent fields are there when decoded: defaults, empty lists, null messages
   assert.equal(full.batch?.mappings[0]?.name.length, 0);
 });
 
-test('a mapping without a scope counts for nobody', () => {
+test('a mapping without a scope does not count', () => {
   const mapping = SyncBatch.decode(SyncBatch.encode({ mappings: [{}] })).mappings[0];
   assert.equal(mapping?.trusted, false);
   assert.equal(mapping?.policyId, 0);

@@ -12,7 +12,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // EPERM: somebody else's, alive.
+    // EPERM: another user's, running.
     return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }

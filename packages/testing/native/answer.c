@@ -87,7 +87,7 @@ void answer_end(void)
 
 		if (length < 0 && errno == EINTR)
 			continue;
-		/* Nobody reads any more: the end of our input follows. */
+		/* The peer does not read any more: the end of our input follows. */
 		if (length < 0)
 			return;
 		written += (size_t)length;

@@ -19,7 +19,7 @@ enum { RING_BLOCK_BYTES = 4096, RING_FRAME_BYTES = 2048, RING_BLOCKS = 1 };
 
 /*
  * One socket for all frames, never closed: closing a packet socket waits for an RCU grace period, tens
- * of milliseconds. Protocol 0 keeps it from queueing what nobody reads.
+ * of milliseconds. Protocol 0 keeps it from queueing frames without a reader.
  */
 int packet_socket(void)
 {

@@ -19,7 +19,7 @@ static struct watch watches = { .next = &watches, .previous = &watches };
 static struct watch dead = { .next = &dead, .previous = &dead };
 static size_t watch_count;
 static bool is_done;
-static int status; /* of the process; whoever makes it 1 says why on stderr */
+static int status; /* of the process; code that sets it to 1 says why on stderr */
 
 static char input[PROBE_LINE_BYTES_MAX];
 static size_t input_length;

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 		perror("probe: prctl");
 		return 1;
 	}
-	/* The parent may have died before the prctl, and nobody would tell. */
+	/* The parent may have died before the prctl, without a notice. */
 	if (argc != 2 || getppid() != atoi(argv[1]))
 		return 1;
 	return loop_run();

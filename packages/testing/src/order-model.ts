@@ -11,7 +11,7 @@ export interface ModelPair {
   readonly selector: number;
 }
 
-/** Hears of each pair that makes room or is removed, before it is. */
+/** Called for each pair that makes room or is removed, before it is. */
 export type ModelDrop = (namespaceId: number, pair: ModelPair) => void;
 
 interface Space {

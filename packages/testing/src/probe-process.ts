@@ -29,7 +29,7 @@ export class ProbeError extends Error {
 
 /**
  * The probe is no more, so nothing that it is asked will ever succeed: unlike a `ProbeError`, this says nothing
- * about the network, and whoever tries again after one must not try again after this.
+ * about the network, and a caller that tries again after one must not try again after this.
  */
 export class ProbeEndedError extends Error {
   constructor(operation: string, how: string) {

@@ -166,7 +166,7 @@ export interface PourOptions {
   readonly burst?: number;
   /** Between bursts; default: one burst of each connection. */
   readonly pauseMs?: number;
-  /** A connection is closed, and opened anew, after this long; default: when the other end closes it. */
+  /** A connection is closed, and opened again, after this long; default: when the other end closes it. */
   readonly lifeMs?: number;
   /** It reads nothing of what comes back. */
   readonly isUnread?: boolean;

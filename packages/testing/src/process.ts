@@ -92,7 +92,7 @@ export function startProcess(
     const [status, signal] = values as [number | null, NodeJS.Signals | null];
     return { status, signal };
   });
-  // Awaited by whoever cares; a spawn error must not be an unhandled rejection for the others.
+  // Awaited by some callers; a spawn error must not be an unhandled rejection for the others.
   exited.catch(() => undefined);
   stdin.on('error', () => undefined);
   if (options.onLine !== undefined) createInterface({ input: stdout }).on('line', options.onLine);

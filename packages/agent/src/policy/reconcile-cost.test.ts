@@ -3,7 +3,7 @@
 
 /**
  * Cost of the reconciliation of a large node for the main thread, in CPU time, with maps of the kernel: 50,000 classes
- * and 50,000 policy entries that nobody changed, and one of them that somebody did.
+ * and 50,000 policy entries unchanged, and one of them changed by another process.
  */
 
 import assert from 'node:assert/strict';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A snapshot and back: an agent that starts knows what its former life had put in force. */
+/** A snapshot and back: an agent that starts knows what its former run had put in force. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 //
-// Probes as nobody: every BPF feature is refused with what is missing.
+// Probes as an unprivileged user: every BPF feature is refused with what is missing.
 
 import assert from 'node:assert/strict';
 

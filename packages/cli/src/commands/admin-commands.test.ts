@@ -48,7 +48,7 @@ test('status: without pins the members are those that the processes see', async 
     /Drops: {3}read by the agent, 20 ms ago; 40 events, 2 missing; 3 lost to a full ring/,
   );
   assert.equal(status.policy.createdAt, '2023-11-14T22:13:20.000Z');
-  // Without the group nobody can say that all is well.
+  // Without the group it is not known that all is well.
   assert.deepEqual(
     status.degraded.map(({ code }) => code),
     ['group-unreadable'],

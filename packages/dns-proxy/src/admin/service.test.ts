@@ -206,7 +206,7 @@ test('a slow observer is told what it missed, and holds no memory for it', async
   let next = stream.next();
   await waitFor(() => store.events.observers === 1, { what: 'the observer' });
   const total = 50_000;
-  // Nobody reads meanwhile: the loop is not given back.
+  // No client reads meanwhile: the loop is not given back.
   for (let i = 0; i < total; i++) add(store, { name: 'x.example', timeUs: i });
   while (got + lost < total) {
     const { value } = await next;

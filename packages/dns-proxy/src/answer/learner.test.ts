@@ -117,7 +117,7 @@ test('what is remembered of an address that expired does not evict what came for
   const members = [0, 1].map((index) => new Member(kernel, index, group)) as [Member, Member];
   const first = 600;
   for (let n = 0; n < first; n++) members[0].answer(fresh(n), 1000);
-  // All of it expires and goes; some addresses are answered anew, and the others' places are taken.
+  // All of it expires and goes; some addresses are answered again, and the others' places are taken.
   const later = Array.from({ length: 12 }, (_, i) => fresh(first - 200 - i));
   for (let n = 0; n < first; n++) expire(kernel, fresh(n), 1100);
   for (let n = 0; n < quota - later.length; n++) members[1].answer(fresh(1000 + n), 1150);

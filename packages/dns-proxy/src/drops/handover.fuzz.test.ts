@@ -4,7 +4,7 @@
 /**
  * Both processes over the real ring, in lives that end at any moment, each as slow as chance has it: who
  * reads changes hands while the other's messages are under way. Nothing is refused by a limit here, so
- * every event is had by some life, no life has one twice, and none counts any as missing.
+ * every event is had by some run, no run has one twice, and none counts any as missing.
  */
 
 import assert from 'node:assert/strict';
@@ -37,7 +37,7 @@ const clock: Clock = {
   wallMs: () => nowMs,
 };
 
-/** A life of a process. */
+/** A run of a process. */
 class Life {
   readonly store: ReturnType<typeof smallStore> = smallStore();
   readonly exchange: Exchange;

@@ -22,7 +22,7 @@ frame.set([0x88, 0xb5], 12);
 
 interface World extends Disposable {
   drop(count: number): void;
-  /** As after seconds without drops: one sender has its share of events anew. */
+  /** As after seconds without drops: one sender has its share of events again. */
   restPaces(): void;
   /** A process: what it has, what it told the other one. */
   process(member: number): Process;

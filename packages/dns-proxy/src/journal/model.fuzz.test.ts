@@ -3,7 +3,7 @@
 
 /**
  * Two simulated members on one journal, in a million steps of random order: each step is one store or one
- * compare-and-swap, a member may stop between any two, or die there and begin a new life. No query is
+ * compare-and-swap, a member may stop between any two, or die there and begin a new run. No query is
  * lost, none is done from bytes of two, no use of a slot is taken over twice.
  */
 

@@ -25,7 +25,7 @@ class Node {
     return new FedRevision(revision, group, () => this.seconds);
   }
 
-  /** A name that nobody knew, answered by `member` at `seconds`, is told to the store. */
+  /** A new name, answered by `member` at `seconds`, is told to the store. */
   tell(store: NodeStore, member: number, seconds: number): boolean {
     this.#names += 1;
     const bytes = dnsRecord({

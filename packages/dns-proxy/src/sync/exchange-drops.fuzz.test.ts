@@ -3,8 +3,8 @@
 
 /**
  * Drop events that one process tells to lives of the other that follow each other, over streams that end
- * at any moment. What a life counts as missing is all that it should have been told and was not, and
- * nothing that a life before it had.
+ * at any moment. What a run counts as missing is all that it should have been told and was not, and
+ * nothing that a run before it had.
  */
 
 import assert from 'node:assert/strict';
@@ -27,10 +27,10 @@ type Store = ReturnType<typeof smallStore>;
 
 class World {
   readonly sender: Exchange;
-  /** The present life of the receiver. */
+  /** The present run of the receiver. */
   receiver!: Exchange;
   store!: Store;
-  /** Events that were there when this life began, and those that it was told. */
+  /** Events that were there when this run began, and those that it was told. */
   begun = 0;
   told = new Set<number>();
   /** Events that any process run was told. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Two stores that meet over gRPC on a unix socket, and end and begin anew. */
+/** Two stores that meet over gRPC on a unix socket, and end and begin again. */
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ interface Process extends AsyncDisposable {
   readonly exchange: Exchange;
 }
 
-/** A life of one process; its exchange ticks faster than in production. */
+/** A run of one process; its exchange ticks faster than in production. */
 async function begin(role: 'agent' | 'proxy', path: string): Promise<Process> {
   const store = smallStore(16_384, 4 << 20);
   const exchange = new Exchange({
@@ -95,7 +95,7 @@ test('names and events go both ways; each life that is new gets the whole cache'
     assert.equal(mappingsOf(agent.store, 0).length, 40);
     await waitFor(() => proxy.store.events.next === 41, { what: 'events of both' });
     assert.equal(proxy.exchange.peerVersion, `life ${lives}`);
-    // What it has not acknowledged is sent to its next life, too.
+    // What it has not acknowledged is sent to its next run, too.
     await waitFor(() => proxy.exchange.outbox.isIdle, { what: 'all to be acknowledged' });
   }
   await waitFor(() => !proxy.exchange.isConnected, { what: 'the end of the stream' });
@@ -104,7 +104,7 @@ test('names and events go both ways; each life that is new gets the whole cache'
     await using agent = await begin('agent', path);
     await agree(proxy, agent);
     assert.equal(mappingsOf(agent.store, 0).length, 60);
-    // What it missed, once; what its former life was told is the former life's.
+    // What it missed, once; what its former run was told is the former run's.
     await waitFor(() => agent.store.events.next >= 20, { what: 'the events missed' });
     assert.equal(agent.store.events.next, 20);
     assert.ok(agent.exchange.counters.cachesReceived >= 1);

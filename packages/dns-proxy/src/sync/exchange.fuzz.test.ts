@@ -3,7 +3,7 @@
 
 /**
  * Two exchanges over streams that lose, repeat, stall and outlive each other, between lives that end at
- * any moment. When all is quiet again the caches are equal and no life has met an event twice.
+ * any moment. When all is quiet again the caches are equal and no run has met an event twice.
  */
 
 import assert from 'node:assert/strict';
@@ -34,11 +34,11 @@ class Side {
   store!: NodeStore;
   exchange!: Exchange;
   life = 0;
-  /** Events that this life was told, by their number. */
+  /** Events that this run was told, by their number. */
   told!: Set<number>;
-  /** The mappings that this life learned by itself. */
+  /** The mappings that this run learned by itself. */
   learned: NameMapping[] = [];
-  /** DNS events of this life's own worker. */
+  /** DNS events of this run's own worker. */
   own = 0;
 
   constructor(member: number) {

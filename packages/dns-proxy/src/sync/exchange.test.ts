@@ -124,7 +124,7 @@ test('an acknowledgement of what was never sent ends the stream', () => {
   assert.equal(exchange.isConnected, false);
   const next = new Port();
   receive(next, hello(5));
-  // Of another life of ours: not for us.
+  // Of another run of ours: not for us.
   receive(next, { ack: { epoch: 1, sequence: 99 } });
   assert.equal(next.isClosed, false);
 });

@@ -262,7 +262,7 @@ test('what members serve from before this process stays known beside what is new
 });
 
 test('selectors: shared with trusted servers only, a private one beside it with any other', () => {
-  // The DNS pod may be asked under its own address too, which is nobody's configured resolver.
+  // The DNS pod may be asked under its own address too, which no pod has as resolver.
   const compiled = compileObjects([...basicObjects, cnp('shop/p', dnsAndName)]);
   const { policyId } = endpointAt(compiled, '10.244.0.5');
   const owners = compiled.members.selectors.map((selector) => selector.policyId);

@@ -62,7 +62,7 @@ class LiveCluster {
     else map.set(key, (clusterOf([raw])[kind] as Map<string, unknown>).values().next().value);
   }
 
-  /** As it is now, in maps that nobody changes. */
+  /** As it is now, in maps that do not change. */
   copy(): ClusterState {
     return {
       namespaces: new Map(this.namespaces),

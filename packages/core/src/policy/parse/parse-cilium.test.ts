@@ -258,7 +258,7 @@ test('DNS names: several meanings of empty', () => {
     assert(ports !== 'any');
     const [rule] = ports;
     assert(rule !== undefined && rule.dns !== null);
-    // Over SCTP nobody asks.
+    // Over SCTP there are no queries.
     assert.deepEqual(
       rule.ports.map(({ protocol }) => protocol),
       [6, 17],
