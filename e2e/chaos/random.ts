@@ -10,7 +10,7 @@ export class Random {
   constructor(seed: number, purpose: string) {
     let state = seed >>> 0;
     for (const character of purpose) {
-      state = Math.imul(state ^ (character.codePointAt(0) as number), 0x01000193) >>> 0;
+      state = Math.imul(state ^ character.codePointAt(0)!, 0x01000193) >>> 0;
     }
     this.#state = state;
   }

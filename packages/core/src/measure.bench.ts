@@ -27,12 +27,12 @@ export function measure(title: string, subjects: readonly Subject[]): void {
       sink += subject.run(count);
       const elapsed = ((performance.now() - before) * 1e6) / count;
       // The first round warms up.
-      if (round >= 0) (times[index] as number[]).push(elapsed);
+      if (round >= 0) times[index]!.push(elapsed);
     }
   }
   console.log(`${title} (ns: least, median of ${rounds} rounds; sink ${sink % 2})`);
   for (const [index, subject] of subjects.entries()) {
-    const sorted = (times[index] as number[]).sort((a, b) => a - b);
+    const sorted = times[index]!.sort((a, b) => a - b);
     const least = sorted[0]!.toFixed(1).padStart(9);
     const median = sorted[rounds >>> 1]!.toFixed(1).padStart(9);
     console.log(`${least} ${median}  ${subject.name}`);

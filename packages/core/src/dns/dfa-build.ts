@@ -138,7 +138,7 @@ class DfaBuilder {
     for (let code = codeDot; code < codeEnd; code++) {
       if (this.#isExplicit[code] === 0) continue;
       const staying = code === codeDot ? this.#stayingAlways : this.#staying;
-      this.#addEdge(code, this.#internClosed(this.#children[code] as number[], staying));
+      this.#addEdge(code, this.#internClosed(this.#children[code]!, staying));
     }
     this.#rowStarts[state + 1] = this.#edgeCount;
   }
@@ -156,7 +156,7 @@ class DfaBuilder {
       if (kind !== staysNever) this.#staying.push(node);
       if (kind === staysAlways) this.#stayingAlways.push(node);
       for (let child = firstChild[node]!; child !== trieNone; ) {
-        (this.#children[code[child]!] as number[]).push(child);
+        this.#children[code[child]!]!.push(child);
         if (kind === staysNever) this.#isExplicit[code[child]!] = 1;
         child = sibling[child]!;
         this.#work++;
@@ -166,7 +166,7 @@ class DfaBuilder {
 
   #explainOwnEdges(): void {
     for (let code = codeDot; code < codeEnd; code++) {
-      if ((this.#children[code] as number[]).length > 0) this.#isExplicit[code] = 1;
+      if (this.#children[code]!.length > 0) this.#isExplicit[code] = 1;
     }
     if (this.#stayingAlways.length > 0) this.#isExplicit[codeDot] = 1;
   }

@@ -64,7 +64,7 @@ function statesByRowSize(dfa: Dfa): number[] {
   const bySize: number[][] = Array.from({ length: rowWords + 1 }, () => []);
   const offsets = new Int32Array(rowWords);
   for (let state = 0; state < dfa.stateCount; state++) {
-    (bySize[rowOffsets(dfa, state, offsets)] as number[]).push(state);
+    bySize[rowOffsets(dfa, state, offsets)]!.push(state);
   }
   return bySize.reverse().flat();
 }

@@ -26,8 +26,8 @@ export class NameSuffixes {
       .filter((name) => name.length > 1 && nameLengthAt(name, 0, name.length) === name.length)
       .slice(0, nameSuffixesMax);
     const starts = [0];
-    for (const name of kept) starts.push((starts.at(-1) as number) + name.length);
-    this.#octets = new Uint8Array(starts.at(-1) as number);
+    for (const name of kept) starts.push(starts.at(-1)! + name.length);
+    this.#octets = new Uint8Array(starts.at(-1)!);
     kept.forEach((name, i) => this.#octets.set(name, starts[i]!));
     this.#starts = starts;
   }

@@ -137,7 +137,7 @@ function serverRecords(snapshot: PolicySnapshot): Uint32Array {
       record[0] = policy.id;
       record.set(addressWords([server]), 1);
       record[5] = protocol;
-      record[6] = indexOf.get(ruleSetId) as number;
+      record[6] = indexOf.get(ruleSetId)!;
       records.push(record);
     }
   }
@@ -204,7 +204,7 @@ function wantedTables(
     const key = `${namespaceId} ${policyId}`;
     if (done.has(key)) continue;
     done.add(key);
-    const base = (rowOf.get(namespaceId) as number) * patternWords;
+    const base = rowOf.get(namespaceId)! * patternWords;
     for (const pattern of patternsOf.get(policyId) ?? []) setBit(wantedPatterns, base, pattern);
   }
   return { namespaceIds, wantedPatterns };

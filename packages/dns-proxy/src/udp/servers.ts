@@ -254,7 +254,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     const mine = this.#ofEndpoint.get(endpointId) as Set<UpstreamServer>;
     mine.delete(server);
     if (mine.size === 0) this.#ofEndpoint.delete(endpointId);
-    const left = (this.#perPolicy.get(policyId) as number) - 1;
+    const left = this.#perPolicy.get(policyId)! - 1;
     if (left === 0) this.#perPolicy.delete(policyId);
     else this.#perPolicy.set(policyId, left);
   }
