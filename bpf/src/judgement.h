@@ -22,7 +22,7 @@ struct judgement {
 	struct connection connection;
 	struct side source;
 	struct side destination;
-	__u32 ifindex; /* where the packet came in, the port of a bridge if it is known; 0: nowhere, it is the host's */
+	__u32 ifindex; /* where the packet came in, the port of a bridge if it is known; 0: none, the host made the packet */
 	__u8 hook;
 	bool is_reply;
 	bool from_host;

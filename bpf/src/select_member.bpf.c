@@ -18,7 +18,7 @@
 #include <tandem/members.h>
 #include <linux/if_ether.h>
 
-#define TD_NOBODY TD_MEMBERS_MAX
+#define TD_NO_INDEX TD_MEMBERS_MAX
 #define TD_ALL_MEMBERS ((1u << TD_MEMBERS_MAX) - 1)
 
 /* Members as bit sets. */
@@ -29,8 +29,8 @@ struct candidates {
 };
 
 /*
- * The sets, one after the other from the lowest bit on. Global, like nth_member, so that the verifier walks each of both once, and not
- * select_member once for each state of each member.
+ * The sets, one after the other from the lowest bit on. A global function, like nth_member, so that the verifier checks each of the
+ * two once, and not within select_member for each state of each member.
  */
 __noinline int candidates_of(void)
 {
@@ -65,7 +65,7 @@ __noinline int nth_member(__u32 set, __u32 hash)
 	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++)
 		size += set >> i & 1;
 	if (!size)
-		return TD_NOBODY;
+		return TD_NO_INDEX;
 	n = hash % size;
 	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
 		if (!(set >> i & 1))
@@ -74,12 +74,12 @@ __noinline int nth_member(__u32 set, __u32 hash)
 			return i;
 		n--;
 	}
-	return TD_NOBODY;
+	return TD_NO_INDEX;
 }
 
 static __always_inline __u32 freshest_member(struct td_group *g, __u32 set)
 {
-	__u32 best = TD_NOBODY;
+	__u32 best = TD_NO_INDEX;
 	__u64 best_beat = 0;
 
 	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
@@ -87,7 +87,7 @@ static __always_inline __u32 freshest_member(struct td_group *g, __u32 set)
 
 		if (!(set >> i & 1))
 			continue;
-		if (best == TD_NOBODY || (__s64)(beat - best_beat) > 0) {
+		if (best == TD_NO_INDEX || (__s64)(beat - best_beat) > 0) {
 			best = i;
 			best_beat = beat;
 		}

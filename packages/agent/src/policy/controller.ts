@@ -104,7 +104,7 @@ export class PolicyController {
   /** Diagnostics of entries that the kernel refused. */
   #refusedDiagnostics: readonly Diagnostic[] = [];
   /** Diagnostics in the log that still hold. */
-  #said: ReadonlyMap<string, Diagnostic> = new Map();
+  #logged: ReadonlyMap<string, Diagnostic> = new Map();
   #problem: Diagnostic | null = null;
   readonly #listeners = new Set<() => void>();
 
@@ -229,14 +229,14 @@ export class PolicyController {
       this.diagnostics.map((each) => [`${each.code} ${each.subject} ${each.message}`, each]),
     );
     for (const [key, { severity, code, subject, message }] of current) {
-      if (this.#said.has(key)) continue;
+      if (this.#logged.has(key)) continue;
       if (severity === 'error') log.error(message, { code, subject });
       else log.warn(message, { code, subject });
     }
-    for (const [key, { code, subject }] of this.#said) {
+    for (const [key, { code, subject }] of this.#logged) {
       if (!current.has(key)) log.info('resolved', { code, subject });
     }
-    this.#said = current;
+    this.#logged = current;
   }
 
   *#once(): Task {

@@ -34,7 +34,7 @@ export class PolicyLookup {
   readonly #endpointValue = new Uint8Array(tdEndpoint.size);
   readonly #endpointWords = new Uint32Array(this.#endpointValue.buffer);
   #tables: PolicyTables | null = null;
-  #generation = -1;
+  #groupGeneration = -1;
   #limitsGeneration = 0;
   /** How often tables were installed: accept sets of other tables mean nothing. */
   installs = 0;
@@ -79,12 +79,12 @@ export class PolicyLookup {
     const isSteady = (generation & 1) === 0;
     if (
       isSteady &&
-      generation === this.#generation &&
+      generation === this.#groupGeneration &&
       this.limits.generation === this.#limitsGeneration
     ) {
       return;
     }
-    this.#generation = generation;
+    this.#groupGeneration = generation;
     this.#flush();
   }
 

@@ -242,7 +242,7 @@ export class TcpConnection implements TurnTaker {
     }
   }
 
-  /** The message that the reader has found; false if it waits. */
+  /** Handles the message that the framing has found; false if it waits. */
   #onMessage(): boolean {
     const { query, lookup, octets, moment, counters } = this.#c;
     const { bytes, messageStart: start, messageEnd: end, isCut } = this.#reader;
