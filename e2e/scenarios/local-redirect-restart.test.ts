@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
@@ -27,6 +28,8 @@ const cacheObject = { namespace: 'kube-system', labels: { 'k8s-app': 'node-local
 const dnsObject = { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } };
 /** At 250 a second, over the whole of a restart. */
 const queries = 1000;
+const tcpQueries = 10;
+const overTcp = { transport: 'tcp', timeoutMs: 5000 } as const;
 const load = { rate: 250, seconds: queries / 250, nameFormat: 'n-%u.allowed.test' } as const;
 
 function assertNothingLost(what: string, result: LoadResult): void {
@@ -36,6 +39,18 @@ function assertNothingLost(what: string, result: LoadResult): void {
   assert.ok(sent >= queries * 0.9, said);
   assert.deepEqual({ lost, late, sendFailed }, { lost: 0, late: 0, sendFailed: 0 }, said);
   assert.deepEqual(rcodes, { 0: answered }, said);
+}
+
+/** A pod under DNS rules whose answers over UDP are too long: it asks each over TCP, on a connection of its own. */
+async function assertAnsweredOverTcp({ client, dns }: StandardNode): Promise<void> {
+  const { total } = await dns.totals();
+  for (let number = 1; number <= tcpQueries; number++) {
+    const name = `n-${queries + number}.allowed.test`;
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { rcode } = await askDns(client, { ...overTcp, server: clusterDns4, name });
+    assert.equal(rcode, 'NOERROR', name);
+  }
+  assert.ok((await dns.totals()).total >= total + tcpQueries, 'kube-dns answered');
 }
 
 describe('a node-local cache that restarts', () => {
@@ -154,6 +169,8 @@ describe('a node-local cache that restarts', () => {
     process.kill(cache.pid, 'SIGKILL');
     await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
     assertNothingLost('under DNS rules', await running.result);
+    // The cache's node refuses: its pod is there, without a program.
+    await assertAnsweredOverTcp(standard);
   });
 
   test('ports are used again at once: a connection of conntrack to the ended cache takes no query', async () => {
@@ -190,5 +207,7 @@ describe('a node-local cache that restarts', () => {
     await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
     const { lost, rcodes, answered } = await running.result;
     assert.deepEqual({ lost, rcodes }, { lost: 0, rcodes: { 0: answered } });
+    // Nobody is there who could refuse.
+    await assertAnsweredOverTcp(standard);
   });
 });

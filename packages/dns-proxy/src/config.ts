@@ -175,7 +175,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
       'Longest time from SIGTERM to the end of the process. It waits until the other process serves, and until its own queries in flight are answered.',
     default: 20_000,
     min: 0,
-    max: 60_000,
+    max: 600_000,
   }),
   metricsAddress: stringOption({
     group: 'Observability',

@@ -171,6 +171,11 @@ export const tcpConnectTimeoutMs = 3000;
  */
 export const tcpReopenMs = 1000;
 /**
+ * Pairs of an endpoint and a server of which a member remembers, for `upstreamDirectMs`, that only connections past redirects were
+ * answered. Beyond it the oldest is forgotten, and a connection for it is refused once more first.
+ */
+export const tcpPastRedirectsMax = 1024;
+/**
  * Limit of the DNS worker's heap (V8's old generation), MiB. With a limit of 256 or less, V8 collects when the heap has grown by a
  * third since the last collection, instead of to several times its size on a node with much memory: TCP connections that pods open and
  * close are garbage in it. A worker that reaches the limit ends, and its process with it.

@@ -317,6 +317,7 @@ napi_value ds_create_listener(napi_env env, napi_callback_info info);
 napi_value ds_guard_listener(napi_env env, napi_callback_info info);
 napi_value ds_enlarge_buffers(napi_env env, napi_callback_info info);
 napi_value ds_arm_fence(napi_env env, napi_callback_info info);
+napi_value ds_create_upstream_tcp(napi_env env, napi_callback_info info);
 napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info);
 
 /* loop.c */

@@ -139,6 +139,7 @@ NAPI_MODULE_INIT()
 		{"guardListener", ds_guard_listener},
 		{"enlargeBuffers", ds_enlarge_buffers},
 		{"armFence", ds_arm_fence},
+		{"createUpstreamTcp", ds_create_upstream_tcp},
 		{"createUpstreamUdp", ds_create_upstream_udp},
 		{"closeFd", ds_close_fd},
 		{"releaseFd", ds_release_fd},

@@ -159,6 +159,31 @@ static const char *bind_and_connect(int fd, const struct upstream *want, bool v6
 	return NULL;
 }
 
+/* createUpstreamTcp(isIpv6, priority): fd, neither bound nor connected */
+napi_value ds_create_upstream_tcp(napi_env env, napi_callback_info info)
+{
+	static const char what[] = "upstream TCP socket";
+	struct ds_args args;
+	int priority;
+
+	ds_args_begin(&args, env, info, 2);
+	bool v6 = ds_arg_u32(&args, 0, "isIpv6", 0, 1) != 0;
+	priority = (int)ds_arg_u32(&args, 1, "priority", 0, 6);
+	if (args.failed)
+		return NULL;
+	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return ds_throw_errno(env, errno, "socket", what);
+	if (setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority) != 0) {
+		int error = errno;
+		close(fd);
+		return ds_throw_errno(env, error, "setsockopt(SO_PRIORITY)", what);
+	}
+	if (!ds_own_fd(args.ds, fd))
+		return ds_throw_errno(env, errno, "realloc", what);
+	return ds_u32(env, (uint32_t)fd);
+}
+
 /* createUpstreamUdp(address, port, mark | null, source | null, buffer_bytes, priority | null): fd */
 napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info)
 {

@@ -31,6 +31,7 @@ export interface NativeAddon {
   guardListener(fd: number, markMask: number, redirectMark: number): void;
   enlargeBuffers(fd: number, bytes: number): boolean;
   armFence(path: string): number;
+  createUpstreamTcp(isIpv6: 0 | 1, priority: number): number;
   createUpstreamUdp(
     address: Uint8Array,
     port: number,

@@ -41,3 +41,19 @@ export function createUpstreamUdp(options: UpstreamUdpOptions): number {
     ),
   );
 }
+
+export interface UpstreamTcpOptions {
+  readonly isIpv6: boolean;
+  /** SO_PRIORITY, 0 to 6; also that of the SYN. */
+  readonly priority: number;
+}
+
+/**
+ * A TCP socket, neither bound nor connected, for `new net.Socket({ fd: releaseFd(fd) }).connect(...)`.
+ *
+ * @returns the fd; ours until `closeFd` or `releaseFd`
+ * @throws DnsSocketError: EMFILE, EAFNOSUPPORT (a kernel without the family)
+ */
+export function createUpstreamTcp({ isIpv6, priority }: UpstreamTcpOptions): number {
+  return attempt(() => native.createUpstreamTcp(isIpv6 ? 1 : 0, priority));
+}

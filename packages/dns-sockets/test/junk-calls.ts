@@ -122,6 +122,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   guardListener: () => [pick(fds), 0, 0],
   enlargeBuffers: () => [pick(fds), 65_536],
   armFence: () => [`pipe-${process.pid}`],
+  createUpstreamTcp: () => [0, 5],
   createUpstreamUdp: () => [loopback, 9, null, null, 65_536, null],
   closeFd: () => [pick(fds)],
   releaseFd: () => [pick(fds)],
@@ -163,6 +164,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
 };
 const results: Readonly<Record<string, number[]>> = {
   createListener: fds,
+  createUpstreamTcp: fds,
   createUpstreamUdp: fds,
   duplicateFd: fds,
   loopCreate: loops,

@@ -27,14 +27,25 @@ class World {
   /** Ids that were answered to the client, and their RCODEs. */
   readonly answered = new Map<number, number>();
   /** Connections to the server, each with what was written to it. */
-  readonly upstreams: { readonly events: TcpStreamEvents; readonly written: Uint8Array[] }[] = [];
+  readonly upstreams: {
+    readonly events: TcpStreamEvents;
+    readonly written: Uint8Array[];
+    readonly isPastRedirects: boolean;
+  }[] = [];
   client: TcpStreamEvents | null = null;
   isAllowed = true;
   #accept: (accepted: AcceptedConnection) => void = nothing;
   readonly #soon: (() => void)[] = [];
   #nextId = 0;
 
-  constructor() {
+  constructor({ hasRedirects = false } = {}) {
+    const connect =
+      (isPastRedirects: boolean) =>
+      (_: Uint8Array, events: TcpStreamEvents): TcpStream => {
+        const upstream = { events, written: [] as Uint8Array[], isPastRedirects };
+        this.upstreams.push(upstream);
+        return { ...inert, write: (bytes) => void upstream.written.push(bytes.slice()) };
+      };
     const lookup = {
       begin: nothing,
       flowOf: () => 0,
@@ -59,11 +70,8 @@ class World {
           this.#accept = onConnection;
           return nothing;
         },
-        connect: (_: Uint8Array, events: TcpStreamEvents): TcpStream => {
-          const upstream = { events, written: [] as Uint8Array[] };
-          this.upstreams.push(upstream);
-          return { ...inert, write: (bytes) => void upstream.written.push(bytes.slice()) };
-        },
+        connect: connect(false),
+        ...(hasRedirects ? { connectPastRedirects: connect(true) } : {}),
         soon: (work: () => void) => void this.#soon.push(work),
         after: nothing,
       },
@@ -160,4 +168,46 @@ test('a client that leaves takes what waits with it', () => {
   while (world.turn());
   assert.equal(world.sent, sent);
   assert.equal(world.server.octets, 0);
+});
+
+/** The last connection answers all that was sent on it. */
+function answerAll(world: World): void {
+  const { events, written } = world.upstreams.at(-1)!;
+  events.onConnect?.();
+  for (const framed of written) {
+    const reply = framed.slice();
+    reply[4] = reply[4]! | 0x80;
+    events.onData(reply);
+    while (world.turn());
+  }
+}
+
+test('a connection that is refused is made once more, past redirects, and no query is lost', () => {
+  const world = new World({ hasRedirects: true });
+  world.ask();
+  world.upstreams.at(-1)?.events.onClose();
+  while (world.turn());
+  assert.deepEqual(
+    world.upstreams.map(({ isPastRedirects }) => isPastRedirects),
+    [false, true],
+  );
+  answerAll(world);
+  assert.deepEqual([world.answered.size, ...new Set(world.answered.values())], [queries, 0]);
+  assert.equal(world.counters[counter.tcpUpstreamsReopened], 1);
+  // What follows on the connection of the pod goes past redirects too.
+  world.upstreams.at(-1)?.events.onEnd();
+  world.answered.clear();
+  world.ask();
+  assert.equal(world.upstreams.at(-1)?.isPastRedirects, true);
+});
+
+test('a server that refuses both is asked no third time', () => {
+  const world = new World({ hasRedirects: true });
+  world.ask();
+  for (let ended = 0; ended < world.upstreams.length; ended++) {
+    world.upstreams[ended]?.events.onClose();
+    while (world.turn());
+  }
+  assert.equal(world.upstreams.length, 2);
+  assert.deepEqual([world.answered.size, ...new Set(world.answered.values())], [queries, 2]);
 });

@@ -3,7 +3,8 @@
 
 /**
  * Queries of one pod's connection that went to its server: they count as in flight from `send` until their reply, their
- * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent once more.
+ * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent once more. After a
+ * connection that could not be made the next one goes past the redirects of the node, because the pod to which one leads may be gone.
  */
 
 import { parseQuery } from '@tandem/core/dns/query';
@@ -35,6 +36,8 @@ export class ForwardedQueries {
   readonly #events: ForwardedEvents;
   readonly #retries = new TcpRetries();
   #upstream: TcpUpstream | null = null;
+  /** The last connection could not be made: the next one goes past redirects. */
+  #isRefused = false;
   #isClosed = false;
 
   /** `server`: 16 bytes. */
@@ -115,21 +118,43 @@ export class ForwardedQueries {
   #openUpstream(): TcpUpstream {
     if (this.#upstream?.takesQueries === true) return this.#upstream;
     this.#upstream?.close();
-    this.#upstream = this.#c.upstreams.take(this.#c, this.#server, this.#endpointSlot, {
-      onReply: (query, bytes, start, end, mayLearn) => {
-        this.#release(query);
-        if (!this.#isClosed) this.#events.onReply(query, bytes, start, end, mayLearn);
+    const isPastRedirects = this.#isRefused;
+    this.#isRefused = false;
+    this.#upstream = this.#c.upstreams.take(
+      this.#c,
+      this.#server,
+      this.#endpointSlot,
+      {
+        onReply: (query, bytes, start, end, mayLearn) => {
+          this.#onAnswered();
+          this.#release(query);
+          if (!this.#isClosed) this.#events.onReply(query, bytes, start, end, mayLearn);
+        },
+        onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
+        onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
+        mayAskAgain: (query) => this.#mayAskAgain(query),
+        mayReply: this.#events.mayReply,
       },
-      onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
-      onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
-      mayAskAgain: (query) => this.#mayAskAgain(query),
-      mayReply: this.#events.mayReply,
-    });
+      isPastRedirects,
+    );
     return this.#upstream;
   }
 
+  #onAnswered(): void {
+    if (this.#upstream?.isPastRedirects !== true) return;
+    const { upstreams, moment } = this.#c;
+    upstreams.answeredPast(this.#server, this.#endpointSlot, moment.monotonicNs);
+  }
+
   /** Sends unanswered queries again on another connection, as often as they have attempts. */
-  #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
+  #onUpstreamClosed(unanswered: readonly TcpQuery[], ended: UpstreamEnd): void {
+    const wentPast = this.#upstream?.isPastRedirects === true;
+    const wasNotMade = ended === 'unmade' || ended === 'late';
+    if (wentPast && wasNotMade) this.#c.upstreams.failedPast(this.#server, this.#endpointSlot);
+    const mayGoPast = !wentPast && this.#c.system.connectPastRedirects !== undefined;
+    this.#isRefused = mayGoPast && wasNotMade;
+    // One that was refused counts as late: no server was asked, and there is another way.
+    const end = this.#isRefused ? 'late' : ended;
     const isReopened = end === 'late' || end === 'elsewhere';
     const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;
     if (unanswered.length > 0) this.#c.counters[which]!++;

@@ -4,13 +4,19 @@
 /** {@link TcpSystem} over the kernel's sockets. All connections are read into one buffer, one after the other. */
 
 import { Socket } from 'node:net';
-import { formatAddress } from '@tandem/core/net/ip';
+import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import { releaseFd } from '@tandem/dns-sockets/fd';
 import { type AcceptedTcp, acceptTcp, resetTcp } from '@tandem/dns-sockets/tcp-accept';
-import { tcpReadBytes } from '../limits.ts';
+import { createUpstreamTcp } from '@tandem/dns-sockets/upstream';
+import { tcpReadBytes, upstreamDirectPriority } from '../limits.ts';
 import type { AcceptedConnection, TcpStream, TcpStreamEvents, TcpSystem } from './stream.ts';
 
 const buffer = new Uint8Array(tcpReadBytes);
+
+interface OnRead {
+  readonly buffer: Uint8Array;
+  readonly callback: (octets: number) => boolean;
+}
 
 class NodeStream implements TcpStream {
   readonly #socket: Socket;
@@ -24,11 +30,7 @@ class NodeStream implements TcpStream {
   readonly #onWritten = (): void => this.#onTaken();
 
   /** `socketOf` makes the socket, which reads by `onread`; `destroy` resets it if `isReset`. */
-  constructor(
-    socketOf: (onread: { buffer: Uint8Array; callback: (octets: number) => boolean }) => Socket,
-    events: TcpStreamEvents,
-    isReset: boolean,
-  ) {
+  constructor(socketOf: (onread: OnRead) => Socket, events: TcpStreamEvents, isReset: boolean) {
     this.#events = events;
     this.#isReset = isReset;
     this.#socket = socketOf({ buffer, callback: (octets) => this.#onRead(octets) });
@@ -114,7 +116,7 @@ class NodeStream implements TcpStream {
   }
 }
 
-/** A descriptor that is no socket any more: the connection has ended, which is reported later, as always. */
+/** A connection without a socket, such as one for which there was no descriptor: it has ended, which is reported later, as always. */
 function brokenStream(events: TcpStreamEvents): TcpStream {
   let isOver = false;
   setImmediate(() => {
@@ -151,21 +153,38 @@ function acceptedConnection({ fd, addresses, peerPort }: AcceptedTcp): AcceptedC
   };
 }
 
+function connectBy(
+  socketOf: (onread: OnRead) => Socket,
+  server: Uint8Array,
+  events: TcpStreamEvents,
+): TcpStream {
+  const connected = (onread: OnRead): Socket =>
+    socketOf(onread).setNoDelay(true).connect(53, formatAddress(server));
+  return new NodeStream(connected, events, true);
+}
+
+/** @throws DnsSocketError: no descriptor is left */
+function socketPastRedirects(server: Uint8Array, onread: OnRead): Socket {
+  const fd = createUpstreamTcp({ isIpv6: !isIpv4(server), priority: upstreamDirectPriority });
+  // Node.js reads a socket of a descriptor at once, and this one is not connected yet: it is read from 'connect' on.
+  const options = { fd: releaseFd(fd), readable: true, writable: true, manualStart: true };
+  return new Socket({ ...options, onread });
+}
+
 export const nodeTcpSystem: TcpSystem = {
   listen: (fd, onConnection, onError) =>
     acceptTcp(fd, {
       onConnection: (accepted) => onConnection(acceptedConnection(accepted)),
       onError,
     }),
-  connect: (server, events) =>
-    new NodeStream(
-      (onread) => {
-        const socket = new Socket({ onread });
-        return socket.setNoDelay(true).connect(53, formatAddress(server));
-      },
-      events,
-      true,
-    ),
+  connect: (server, events) => connectBy((onread) => new Socket({ onread }), server, events),
+  connectPastRedirects: (server, events) => {
+    try {
+      return connectBy((onread) => socketPastRedirects(server, onread), server, events);
+    } catch {
+      return brokenStream(events);
+    }
+  },
   soon: (work) => void setImmediate(work),
   after: (ms, work) => void setTimeout(work, ms),
 };

@@ -60,6 +60,8 @@ export interface TcpSystem {
   ): () => void;
   /** Connects to port 53 of a server (16 bytes). */
   connect(server: Uint8Array, events: TcpStreamEvents): TcpStream;
+  /** The same, past the redirects of the node; absent where there can be none. */
+  connectPastRedirects?(server: Uint8Array, events: TcpStreamEvents): TcpStream;
   /** Calls `work` once, when what came in by now has been looked at. */
   soon(work: () => void): void;
   /** Calls `work` once, `ms` from now. */

@@ -22,7 +22,7 @@ import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { MessageReader } from './framing.ts';
 import type { TcpQuery } from './query.ts';
 import type { TcpShared } from './shared.ts';
-import type { TcpStream } from './stream.ts';
+import type { TcpStream, TcpStreamEvents } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
 
 /**
@@ -53,6 +53,8 @@ export interface TcpUpstreamEvents {
 
 export class TcpUpstream implements TurnTaker {
   readonly endpointSlot: EndpointSlot;
+  /** Past the redirects of the node. */
+  readonly isPastRedirects: boolean;
   isQueued = false;
   isWaitingToRetry = false;
   readonly #c: TcpShared;
@@ -83,15 +85,17 @@ export class TcpUpstream implements TurnTaker {
     server: Uint8Array,
     endpointSlot: EndpointSlot,
     events: TcpUpstreamEvents,
+    isPastRedirects = false,
   ) {
     this.#c = context;
+    this.isPastRedirects = isPastRedirects && context.system.connectPastRedirects !== undefined;
     this.#reader = new MessageReader(tcpMessageBytesMax, context.blocks);
     this.endpointSlot = endpointSlot;
     this.#events = events;
     this.#server = server.slice();
     this.#openedNs = context.moment.monotonicNs;
     this.#activeNs = this.#openedNs;
-    this.#stream = context.system.connect(server, {
+    const streamEvents: TcpStreamEvents = {
       onConnect: () => {
         this.#isConnected = true;
       },
@@ -99,7 +103,12 @@ export class TcpUpstream implements TurnTaker {
       onTaken: () => undefined,
       onEnd: () => this.#fail(),
       onClose: () => this.#fail(),
-    });
+    };
+    const { system } = context;
+    this.#stream = this.isPastRedirects
+      ? (system.connectPastRedirects?.(server, streamEvents) ??
+        system.connect(server, streamEvents))
+      : system.connect(server, streamEvents);
   }
 
   /** A query may be sent: also on a retired one that has queries in flight, as a client's own connection would. */

@@ -5,7 +5,12 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
-import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import {
+  tcpPastRedirectsMax,
+  tcpUpstreamKeepMs,
+  tcpUpstreamsKeptMax,
+  upstreamDirectMs,
+} from '../limits.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
@@ -75,6 +80,39 @@ test('few are kept, and not for long: servers take few connections', async () =>
   assert.equal(upstreams.size, tcpUpstreamsKeptMax);
   upstreams.sweep(1 + tcpUpstreamKeepMs * 1e6);
   assert.deepEqual([upstreams.size, destroyed, held], [0, 20, 0]);
+});
+
+describe('a server that answered on a connection past redirects', () => {
+  const isPast = (to: Uint8Array, slot = endpointSlot): boolean =>
+    upstreams.take(redirecting, to, slot, events).isPastRedirects;
+  const redirecting = {
+    ...context,
+    system: { ...context.system, connectPastRedirects: context.system.connect },
+  } as unknown as TcpContext;
+
+  test('is asked so for a while, by this endpoint alone', () => {
+    assert.ok(!isPast(server));
+    upstreams.answeredPast(server, endpointSlot, 1);
+    assert.deepEqual(
+      [isPast(server), isPast(otherServer), isPast(server, 2 as typeof endpointSlot)],
+      [true, false, false],
+    );
+    upstreams.answeredPast(server, endpointSlot, 1 - upstreamDirectMs * 1e6);
+    assert.ok(!isPast(server), 'that is over');
+    upstreams.answeredPast(server, endpointSlot, 1);
+    upstreams.failedPast(server, endpointSlot);
+    assert.ok(!isPast(server), 'such a connection was refused since');
+  });
+
+  test('is forgotten when there are too many', () => {
+    upstreams.answeredPast(server, endpointSlot, 1);
+    for (let slot = 2; slot <= tcpPastRedirectsMax; slot++) {
+      upstreams.answeredPast(server, slot as typeof endpointSlot, 1);
+    }
+    assert.ok(isPast(server));
+    upstreams.answeredPast(otherServer, endpointSlot, 1);
+    assert.deepEqual([isPast(server), isPast(otherServer)], [false, true]);
+  });
 });
 
 describe('when a server has other backends than before', () => {

@@ -5,9 +5,17 @@
  * Connections to servers, one for each connection of a pod that has asked. When a pod's connection ends, its connection to the
  * server is kept for a while, and the pod's next connection to the same server uses it (RFC 7766 section 6.2.1). Otherwise a
  * pod that opens a connection per query would take a port of the node for each, and all pods share the node's ports.
+ *
+ * A redirect of the node may lead to a pod that is gone. Where a connection could not be made and one past redirects answered,
+ * the pod's next connections to that server go past redirects at once, for a while.
  */
 
-import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import {
+  tcpPastRedirectsMax,
+  tcpUpstreamKeepMs,
+  tcpUpstreamsKeptMax,
+  upstreamDirectMs,
+} from '../limits.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import type { TcpShared } from './shared.ts';
 import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
@@ -20,6 +28,8 @@ interface Kept {
 export class TcpUpstreams {
   /** By slot of the endpoint, the last one kept at the end; no list is empty. */
   readonly #kept = new Map<EndpointSlot, Kept[]>();
+  /** When a connection past redirects answered last, by endpoint and server; the oldest first. */
+  readonly #pastNs = new Map<string, number>();
   readonly #hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void;
 
   /** `hold`: the endpoint has connections that are kept, or none any more. */
@@ -34,20 +44,44 @@ export class TcpUpstreams {
     return size;
   }
 
-  /** A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. */
+  /**
+   * A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. `isPastRedirects`: a new one
+   * goes past the redirects of the node.
+   */
   take(
     context: TcpShared,
     server: Uint8Array,
     endpointSlot: EndpointSlot,
     events: TcpUpstreamEvents,
+    isPastRedirects = false,
   ): TcpUpstream {
     const kept = this.#kept.get(endpointSlot) ?? [];
     const index = kept.findLastIndex(({ upstream }) => upstream.isTo(server));
-    if (index === -1) return new TcpUpstream(context, server, endpointSlot, events);
+    if (index === -1) {
+      const isPast = isPastRedirects || this.#wentPast(server, endpointSlot, context);
+      return new TcpUpstream(context, server, endpointSlot, events, isPast);
+    }
     const [{ upstream }] = kept.splice(index, 1) as [Kept];
     if (kept.length === 0) this.#drop(endpointSlot);
     upstream.serve(events);
     return upstream;
+  }
+
+  /** The server answered on this connection, which went past redirects. */
+  answeredPast(server: Uint8Array, endpointSlot: EndpointSlot, nowNs: number): void {
+    const key = keyOf(server, endpointSlot);
+    this.#pastNs.delete(key);
+    this.#pastNs.set(key, nowNs);
+    if (this.#pastNs.size <= tcpPastRedirectsMax) return;
+    for (const oldest of this.#pastNs.keys()) {
+      this.#pastNs.delete(oldest);
+      return;
+    }
+  }
+
+  /** A connection past redirects could not be made: the next one is made as any other. */
+  failedPast(server: Uint8Array, endpointSlot: EndpointSlot): void {
+    this.#pastNs.delete(keyOf(server, endpointSlot));
   }
 
   /** The pod's connection has ended: its connection to the server is kept if nothing is in flight, else closed. */
@@ -98,6 +132,13 @@ export class TcpUpstreams {
 
   close(): void {
     this.sweep(Infinity);
+    this.#pastNs.clear();
+  }
+
+  #wentPast(server: Uint8Array, endpointSlot: EndpointSlot, { moment }: TcpShared): boolean {
+    if (this.#pastNs.size === 0) return false;
+    const atNs = this.#pastNs.get(keyOf(server, endpointSlot));
+    return atNs !== undefined && moment.monotonicNs - atNs < upstreamDirectMs * 1e6;
   }
 
   #remove(endpointSlot: EndpointSlot, entry: Kept): void {
@@ -112,6 +153,10 @@ export class TcpUpstreams {
     this.#kept.delete(endpointSlot);
     this.#hold(endpointSlot, false);
   }
+}
+
+function keyOf(server: Uint8Array, endpointSlot: EndpointSlot): string {
+  return `${endpointSlot} ${Buffer.from(server).toString('latin1')}`;
 }
 
 /** A connection that is kept has no queries: any octet closes it. */
