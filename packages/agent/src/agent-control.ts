@@ -197,7 +197,8 @@ export class AgentControl {
     this.#source ??= this.#createSource();
     this.#source.addMetrics(services.metrics);
     await this.#source.start();
-    await this.#gate.start(new EnforcedPods(this.#controller));
+    const unread = (): string => this.#source?.unread ?? '';
+    await this.#gate.start(new EnforcedPods(this.#controller, unread));
     await this.#attempts.try('sandboxes', () => this.#gate?.readSandboxes());
     await this.#attempts.try('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());

@@ -38,8 +38,18 @@ function endpoint(
 
 function problemWith(...endpoints: readonly AttachedEndpoint[]): string | null {
   const policy = { endpoints, diagnostics: [], onApplied: () => () => undefined };
-  return new EnforcedPods(policy).problemOf(sandbox);
+  return new EnforcedPods(policy, () => unread).problemOf(sandbox);
 }
+let unread = '';
+
+test('while a kind of policy may not be read no pod starts', () => {
+  unread = 'clusternetworkpolicies';
+  try {
+    assert.match(problemWith(endpoint()) ?? '', /clusternetworkpolicies, which the agent may not/);
+  } finally {
+    unread = '';
+  }
+});
 
 test('a sandbox is enforced at its own address and interface', () => {
   assert.equal(problemWith(endpoint()), null);

@@ -24,10 +24,13 @@ interface Applied {
 
 export class EnforcedPods implements Enforcement {
   readonly #policy: AppliedPolicy;
+  readonly #unread: () => string;
   #applied: Applied;
 
-  constructor(policy: AppliedPolicy) {
+  /** `unread`: lists that were never read, for people; '': none. */
+  constructor(policy: AppliedPolicy, unread: () => string) {
     this.#policy = policy;
+    this.#unread = unread;
     this.#applied = readApplied(policy);
     policy.onApplied(() => {
       this.#applied = readApplied(policy);
@@ -35,6 +38,10 @@ export class EnforcedPods implements Enforcement {
   }
 
   problemOf({ podKey, containerId, addresses, interfaceName }: Sandbox): string | null {
+    const unread = this.#unread();
+    if (unread !== '') {
+      return `a policy of ${unread}, which the agent may not read, could select this pod`;
+    }
     const { byPod, faults } = this.#applied;
     const fault = faults.get(`Pod/${podKey}`);
     if (fault !== undefined) return fault;

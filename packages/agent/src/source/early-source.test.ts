@@ -13,6 +13,7 @@ class Told implements ObjectSource {
   apply: (cluster: ClusterState) => Promise<void> = () => Promise.resolve();
   readonly diagnostics = [];
   readonly degradations = [];
+  readonly unread = '';
   readonly notes = [];
   async start(): Promise<void> {
     this.calls.push('start');

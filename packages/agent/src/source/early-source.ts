@@ -55,6 +55,10 @@ export class EarlySource implements ObjectSource {
     this.#source.sandboxesChanged();
   }
 
+  get unread(): string {
+    return this.#source.unread;
+  }
+
   get diagnostics(): readonly SourceDiagnostic[] {
     return this.#source.diagnostics;
   }

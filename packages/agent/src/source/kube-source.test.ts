@@ -197,9 +197,18 @@ test('a kind that may not be read and that nobody has keeps nothing from being a
       timeoutMs: 60_000,
     },
   );
-  assert.match(problem(), /the others are followed/);
+  assert.match(problem(), /the others are followed; pods that start now are held/);
+  assert.equal(source.unread, list);
   server.put(podsPath, pod('b'));
   await waitFor(() => last().pods.has('shop/b'), { what: 'the pod', timeoutMs: 20_000 });
+  // It may be read, and has no objects: pods that wait are looked at again.
+  const seen = applied.length;
+  server.serve(...servedPaths, kind.path);
+  server.fault = () => false;
+  await waitFor(() => source.unread === '' && applied.length > seen, {
+    what: 'the kind to be read',
+    timeoutMs: 90_000,
+  });
 });
 
 test('metrics tell each list', async () => {

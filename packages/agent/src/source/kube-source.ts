@@ -51,6 +51,8 @@ export class KubeSource implements ObjectSource {
   /** Time of the oldest change that is not applied, ms; 0: none. */
   #changedMs = 0;
   #said = '';
+  /** `unread` when the state was last looked at. */
+  #unreadBefore = '';
   #saying: NodeJS.Timeout | null = null;
   readonly #first = Promise.withResolvers<void>();
 
@@ -101,12 +103,25 @@ export class KubeSource implements ObjectSource {
     return this.#unenforced.diagnostics;
   }
 
+  /**
+   * Kinds that are served and may not be read, once everything else is in force: their definitions came while the agent has the
+   * ClusterRole of a former version.
+   */
+  get unread(): string {
+    if (!this.#isApplied) return '';
+    const unread = this.#feeds.filter(
+      ({ feed: { state } }) => state.kind === 'waiting' && state.cause === 'rights',
+    );
+    return unread.map(({ list }) => list).join(', ');
+  }
+
   get degradations(): readonly Degradation[] {
     const { message, causes, isAll } = this.#problem();
     if (message === '') return [];
-    const ofThese = isAll
-      ? 'policy and endpoints stay as they were read last; pods that start now are held'
-      : 'what these lists had stays as it was read last, and the others are followed';
+    const ofThese =
+      isAll || this.unread !== ''
+        ? `${isAll ? 'policy and endpoints stay as they were read last' : 'the others are followed'}; pods that start now are held`
+        : 'what these lists had stays as it was read last, and the others are followed';
     const stays = this.#isApplied
       ? ofThese
       : 'policy and endpoints stay as they are in the datapath and the snapshot';
@@ -176,7 +191,10 @@ export class KubeSource implements ObjectSource {
 
   #onState(): void {
     if (this.#isStopped) return;
-    if (!this.#isApplied) this.#changed();
+    const { unread } = this;
+    // Pods wait in the gate for the next policy that is applied.
+    if (!this.#isApplied || unread !== this.#unreadBefore) this.#changed();
+    this.#unreadBefore = unread;
     // All lists fail together: said once, when all have.
     this.#saying ??= setTimeout(() => this.#say(), kubeSayMs);
   }

@@ -17,7 +17,7 @@ function recorded(told: string[]): ObjectSource {
     stop: async () => void told.push('stop'),
     sandboxesChanged: () => void told.push('sandboxesChanged'),
     addMetrics: () => void told.push('addMetrics'),
-    ...{ diagnostics: [], degradations: [], notes: ['a note'] },
+    ...{ diagnostics: [], degradations: [], unread: '', notes: ['a note'] },
   };
 }
 

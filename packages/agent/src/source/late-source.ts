@@ -72,6 +72,10 @@ export class LateSource implements ObjectSource {
     ];
   }
 
+  get unread(): string {
+    return this.#source?.unread ?? '';
+  }
+
   get notes(): readonly string[] {
     return this.#source?.notes ?? [];
   }

@@ -24,6 +24,11 @@ export interface ObjectSource {
   /** Problems that no compilation reports, because there is none. */
   readonly diagnostics: readonly SourceDiagnostic[];
   readonly degradations: readonly Degradation[];
+  /**
+   * Lists of objects that exist and were never read, for people; '': none. A pod that starts now could be under a policy among
+   * them.
+   */
+  readonly unread: string;
   /** Notes that are no faults. */
   readonly notes: readonly string[];
   addMetrics(metrics: Metrics): void;

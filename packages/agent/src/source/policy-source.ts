@@ -55,6 +55,9 @@ export class PolicySource implements ObjectSource {
     this.#source.stop();
   }
 
+  /** None: a file that cannot be read is named, and decides about pods by its former content. */
+  readonly unread = '';
+
   get notes(): readonly string[] {
     const { folders } = this.#source;
     if (folders.length === 0) return [];
