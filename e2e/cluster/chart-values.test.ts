@@ -19,7 +19,13 @@ async function imagesOf(...args: readonly string[]): Promise<readonly string[]> 
 test('what is taken away with null is as if it were empty', async () => {
   const names = [
     ...['global', 'imagePullSecrets', 'agent.options', 'dnsProxy.options', 'agent.image'],
-    ...['metrics.podMonitor.labels', 'metrics.rules.labels', 'metrics.dashboards.annotations'],
+    ...[
+      'k8s',
+      'seLinuxOptions',
+      'metrics.podMonitor.labels',
+      'metrics.rules.labels',
+      'metrics.dashboards.annotations',
+    ],
   ];
   const set = names.flatMap((name) => ['--set', `${name}=null`]);
   const { status, stderr } = await template(...everything, ...set);
@@ -175,6 +181,9 @@ for (const [what, values, message] of [
   ['a cleanup that waits for ever', 'cleanup.timeoutSeconds=0', /timeoutSeconds/],
   ['an empty priority class', 'priorityClassName=3', /priorityClassName/],
   ['a parent directory', 'stateDir=relative', /stateDir/],
+  ['an AppArmor profile with a blank', 'appArmorProfile=a b', /appArmorProfile/],
+  ['an SELinux option that there is not', 'seLinuxOptions.kind=x', /seLinuxOptions/],
+  ['a URL for the API server', 'k8s.serviceHost=https://x/', /serviceHost/],
 ] as const) {
   test(`${what} is refused, with what to set`, async () => {
     const { status, stderr } = await template('--set', values);

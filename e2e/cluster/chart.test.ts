@@ -44,6 +44,7 @@ interface Container {
 }
 interface PodSpec {
   readonly hostNetwork: boolean;
+  readonly hostUsers?: boolean;
   readonly dnsPolicy: string;
   readonly priorityClassName: string;
   readonly automountServiceAccountToken?: boolean;
@@ -151,10 +152,11 @@ for (const [name, add] of Object.entries(capabilities)) {
     const drainSeconds = Number(/^(\d+)s$/.exec(valueOf('TANDEM_DRAIN_TIMEOUT'))?.[1]);
     assert.ok(pod.spec.terminationGracePeriodSeconds * 1000 > drainSeconds * 1000 + stopMarginMs);
     assert.ok(pod.spec.terminationGracePeriodSeconds <= 20);
-    const set = 'updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=10%,drainSeconds=60';
+    // Longer than the pull of an image, which both processes of a node wait for without surge.
+    const set = 'updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=10%,drainSeconds=600';
     const other = await daemonSetOf(name, '--set', set);
     assert.deepEqual(other.updateStrategy.rollingUpdate, { maxSurge: 0, maxUnavailable: '10%' });
-    assert.equal(other.template.spec.terminationGracePeriodSeconds, 66);
+    assert.equal(other.template.spec.terminationGracePeriodSeconds, 606);
   });
 
   test(`each variable of ${name} is an option of the product`, async () => {
@@ -167,6 +169,54 @@ for (const [name, add] of Object.entries(capabilities)) {
     );
   });
 }
+
+test('AppArmor leaves bpffs to the agent alone, SELinux the node to both, and neither is in a user namespace of its own', async () => {
+  for (const [set, profile, seLinux] of [
+    ['gate.enabled=true', { type: 'Unconfined' }, { type: 'spc_t', level: 's0' }],
+    ['appArmorProfile=RuntimeDefault,seLinuxOptions=null', { type: 'RuntimeDefault' }, undefined],
+    [
+      'appArmorProfile=tandem,seLinuxOptions.type=tandem_t',
+      { type: 'Localhost', localhostProfile: 'tandem' },
+      { type: 'tandem_t', level: 's0' },
+    ],
+  ] as const) {
+    for (const name of Object.keys(capabilities)) {
+      const pod = await podOf(name, '--set', set);
+      assert.equal(pod.hostUsers, true);
+      const { securityContext } = pod.containers[0];
+      assert.deepEqual(securityContext['seLinuxOptions'], seLinux, `${name}, ${set}`);
+      const expected = name === 'agent' ? profile : undefined;
+      assert.deepEqual(securityContext['appArmorProfile'], expected, `${name}, ${set}`);
+    }
+  }
+});
+
+test('one value names the API server, for nodes on which kube-proxy comes later', async () => {
+  const set = ['--set', 'k8s.serviceHost=api.example,k8s.servicePort=443'];
+  const asks = (await rendered(...set, '--set', 'cleanup.onUninstall=true'))
+    .filter(({ kind }) => ['DaemonSet', 'Deployment', 'Job'].includes(kind))
+    .map(({ metadata, spec }) => {
+      const { env } = spec!.template.spec.containers[0];
+      const of = (name: string) => (env ?? []).find((each) => each.name === name)?.value;
+      return `${metadata.name} ${of('KUBERNETES_SERVICE_HOST')}:${of('KUBERNETES_SERVICE_PORT')}`;
+    });
+  const none = 'undefined:undefined';
+  assert.deepEqual(
+    asks.toSorted(),
+    [
+      'tandem-agent api.example:443',
+      'tandem-controller api.example:443',
+      `tandem-dns-proxy ${none}`,
+      `tandem-uninstall ${none}`,
+      'tandem-uninstall api.example:443',
+    ].toSorted(),
+  );
+  const { env } = (await podOf('agent')).containers[0];
+  assert.ok(
+    env.every(({ name }) => !name.startsWith('KUBERNETES_')),
+    'as kubelet says',
+  );
+});
 
 test('the DNS proxy is never root, reads the policy of the node and cannot write it', async () => {
   const { securityContext, volumeMounts } = (await podOf('dns-proxy')).containers[0];

@@ -41,6 +41,8 @@ imagePullSecrets: {{ toJson (uniq .) }}
 {{/* What both DaemonSets' pods have, but for their containers. Called with the root. */}}
 {{- define "tandem.podSpec" -}}
 hostNetwork: true
+{{- /* bpf(2), links and pins of the node are of its own user namespace, whatever the default of the cluster is. */}}
+hostUsers: true
 dnsPolicy: Default
 priorityClassName: {{ .Values.priorityClassName }}
 {{- /* After the drain bound the process has 5 s for the rest (docs/operations.md). */}}
@@ -50,6 +52,33 @@ shareProcessNamespace: true
 {{- include "tandem.pullSecrets" . }}
 nodeSelector: {{ toJson .Values.nodeSelector }}
 tolerations: {{ toJson .Values.tolerations }}
+{{- end }}
+
+{{/* The API server's address, if it is not kubelet's. Called with the root. */}}
+{{- define "tandem.apiServer" -}}
+{{- with .Values.k8s }}
+{{- if .serviceHost }}
+- {name: KUBERNETES_SERVICE_HOST, value: {{ .serviceHost | quote }}}
+- {name: KUBERNETES_SERVICE_PORT, value: {{ .servicePort | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Of a container that writes to bpffs. Called with the root. */}}
+{{- define "tandem.appArmor" -}}
+{{- $profile := .Values.appArmorProfile }}
+{{- if has $profile (list "Unconfined" "RuntimeDefault") }}
+appArmorProfile: {type: {{ $profile }}}
+{{- else }}
+appArmorProfile: {type: Localhost, localhostProfile: {{ $profile | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* Called with the root. */}}
+{{- define "tandem.seLinux" -}}
+{{- with .Values.seLinuxOptions }}
+seLinuxOptions: {{ toJson . }}
+{{- end }}
 {{- end }}
 
 {{/* Volumes and mounts of both. bpffs: pins that a process makes are the node's. */}}
