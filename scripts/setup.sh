@@ -18,7 +18,7 @@ fail() {
 packages_build=(gcc binutils make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
-packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython systemd)
+packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython systemd zsh fish)
 packages_kernels=(qemu-system-x86 busybox-static kmod xz-utils zstd debian-archive-keyring)
 packages_cluster=(containerd runc containernetworking-plugins conntrack socat ethtool busybox-static openssl prometheus skopeo)
 packages_bench=(dnsmasq-base dnsdist unbound)

@@ -140,8 +140,24 @@ class Demonstration {
   async operatorsTools(): Promise<void> {
     this.#steps.title("The operator's tools");
     await this.#checkStatus('kubectl tandem status: every node is healthy', 0, 'healthy', 'serves');
+    await this.#policyValidate();
     await this.#connectivityTest();
     await this.#sysdump();
+  }
+
+  async #policyValidate(): Promise<void> {
+    await this.#steps.step(
+      'kubectl tandem policy validate: no policy of the cluster has an error',
+      async () => {
+        const { status, stdout, stderr } = await kubectlTandem(this.#layout, [
+          'policy',
+          'validate',
+        ]);
+        const [summary = ''] = stdout.trim().split('\n').slice(-1);
+        if (status === 0 && / 1 valid policy: no errors/.test(summary)) return summary;
+        throw new Error(`exit code ${status}: ${stderr} ${stdout}`.replaceAll('\n', ' | '));
+      },
+    );
   }
 
   /** The operator's own proof, with the images that are there already. */

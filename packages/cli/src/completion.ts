@@ -29,7 +29,7 @@ compdef _${word(program)} ${program}
 `,
   fish: (
     program,
-  ) => `complete --command ${program} --arguments '(${program} __complete -- (commandline --tokens-expanded --current-process --cut-at-cursor)[2..] (commandline --current-token) 2>/dev/null)'
+  ) => `complete --command ${program} --arguments '(${program} __complete -- (commandline --tokenize --current-process --cut-at-cursor)[2..] (commandline --current-token) 2>/dev/null)'
 `,
 };
 

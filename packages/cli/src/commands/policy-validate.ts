@@ -35,12 +35,15 @@ export const policyValidateCommand: CliCommand = {
     const isStrict = options['strict'] === true;
     const isValid = validation.findings.every(({ severity }) => severity !== 'error' && !isStrict);
     if (wantsJson) out.json({ isValid, ...validation });
-    else print(out, validation);
+    else printValidation(out, validation);
     return isValid ? exitCode.ok : exitCode.problem;
   },
 };
 
-function print(out: Printer, { files, objects, policies, passedOver, findings }: Validation): void {
+export function printValidation(
+  out: Printer,
+  { files, objects, policies, passedOver, findings }: Validation,
+): void {
   for (const found of findings) {
     out.line(placeOf(found), ': ', {
       text: found.severity,
@@ -51,7 +54,8 @@ function print(out: Printer, { files, objects, policies, passedOver, findings }:
     out.line(`  ${found.message}`);
   }
   const errors = findings.filter(({ severity }) => severity === 'error').length;
-  const counts = `${files} ${plural(files, 'file')}, ${objects} ${plural(objects, 'object')}, ${policies} valid ${policies === 1 ? 'policy' : 'policies'}`;
+  const read = files === 0 ? '' : `${files} ${plural(files, 'file')}, `;
+  const counts = `${read}${objects} ${plural(objects, 'object')}, ${policies} valid ${policies === 1 ? 'policy' : 'policies'}`;
   const warnings = findings.length - errors;
   out.line(
     `${counts}: `,

@@ -102,11 +102,18 @@ export class Kubectl {
 
   /** The objects of `kubectl get ARGS`. @throws TandemError TANDEM_CLI_KUBECTL with kubectl's own words. */
   async list(args: readonly string[]): Promise<readonly unknown[]> {
-    const result = await this.run(['get', ...args, '--output=json']);
-    if (result.code !== 0 || result.isCut) throw failed(`kubectl get ${args[0]}`, result);
-    const { items } = JSON.parse(result.stdout) as { readonly items?: readonly unknown[] };
-    return items ?? [];
+    return itemsOf(`kubectl get ${args[0]}`, await this.run(['get', ...args, '--output=json']));
   }
+}
+
+/** Text of kubectl for a kind that the API server does not have. */
+export const absentKind: RegExp = /doesn't have a resource type/;
+
+/** Objects of a list that `what` printed. @throws TandemError TANDEM_CLI_KUBECTL with kubectl's own words */
+export function itemsOf(what: string, result: KubectlResult): readonly unknown[] {
+  if (result.code !== 0 || result.isCut) throw failed(what, result);
+  const { items } = JSON.parse(result.stdout) as { readonly items?: readonly unknown[] };
+  return items ?? [];
 }
 
 function notStarted(program: string, cause: Error): TandemError {

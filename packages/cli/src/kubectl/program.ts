@@ -20,6 +20,7 @@ import type { PluginContext } from './context.ts';
 import { Kubectl } from './kubectl.ts';
 import { nodeTimeoutMs, timeoutSecondsMax } from './limits.ts';
 import { runNode } from './node-command.ts';
+import { runPolicyValidate } from './policy-command.ts';
 import { runStatus } from './status-command.ts';
 import { runSysdump } from './sysdump.ts';
 
@@ -121,6 +122,29 @@ function createProgram(
         }),
       ),
     );
+  root
+    .command('policy')
+    .description('check policies')
+    .command('validate')
+    .description(
+      'check the policies of the cluster, or files beside the objects of the cluster, with the code of the agent',
+    )
+    .option(
+      '-f, --file <path>',
+      'a YAML or JSON file, a directory of them, or - for standard input, as if they were applied; may be given several times',
+      collectPath,
+    )
+    .option('-R, --recursive', 'also the directories below a directory')
+    .option('--strict', 'warnings are errors: exit with 1')
+    .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
+      end(
+        await runPolicyValidate(contextOf(command), {
+          files: (options['file'] ?? []) as readonly string[],
+          isRecursive: options['recursive'] === true,
+          isStrict: options['strict'] === true,
+        }),
+      ),
+    );
   const connectivity = root
     .command('connectivity')
     .description('test whether policy is enforced on this cluster')
@@ -174,6 +198,10 @@ function readExternal(text: string): ConnectivityOptions['external'] {
   if (match === null || port < 1 || port > 65_535)
     throw new InvalidArgumentError('Give NAME:PORT, such as example.com:443.');
   return { name: match[1] as string, port };
+}
+
+function collectPath(path: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, path];
 }
 
 function collect(value: string, earlier: readonly string[] = []): readonly string[] {

@@ -14,7 +14,7 @@ import { usageError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { findNodes, inTurns, runOnNode } from './ask-nodes.ts';
 import type { PluginContext } from './context.ts';
-import { type Kubectl, reasonOf } from './kubectl.ts';
+import { absentKind, type Kubectl, reasonOf } from './kubectl.ts';
 import { sysdumpLogLines } from './limits.ts';
 import { type NodePods, nameLabel, type TandemPod } from './node-pods.ts';
 import { Progress } from './progress.ts';
@@ -49,7 +49,6 @@ const kinds = [
   ],
   ...['daemonsets.apps', 'deployments.apps', 'leases.coordination.k8s.io', 'events'],
 ];
-const absentKind = /doesn't have a resource type/;
 
 interface Part {
   readonly file: string;
