@@ -8,7 +8,9 @@ import { type ClusterConfig, dnsServiceAddress, ipv6 } from './layout.ts';
 
 const corefile = `.:53 {
     errors
-    health
+    health {
+       lameduck 5s
+    }
     ready
     kubernetes cluster.local in-addr.arpa ip6.arpa {
         pods insecure

@@ -43,6 +43,17 @@ interface GoProgram {
   readonly hasC?: true;
   /** Module to the version that is taken in place of the required one. */
   readonly replaced?: Readonly<Record<string, string>>;
+  /** A change of one file of the module, for the build alone. */
+  readonly edited?: Edited;
+}
+
+interface Edited {
+  /** In the module. */
+  readonly file: string;
+  /** Each text is there once. */
+  readonly replaced: readonly (readonly [from: string, to: string])[];
+  /** Added at its end. */
+  readonly added: string;
 }
 
 const kubernetesPackages = [
@@ -64,6 +75,7 @@ export type ProgramName =
   | 'helm-4'
   | 'actionlint'
   | 'registry'
+  | 'cosign'
   | 'flannel'
   | 'flannel-cni';
 
@@ -107,6 +119,24 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     version: networkPolicyApiVersion,
     binaries: { 'network-policy-api': '.' },
     mainFile: fileURLToPath(new URL('network-policy-api/main.go', import.meta.url)),
+    edited: {
+      file: 'conformance/utils/kubernetes/helper.go',
+      replaced: [['func RunCommandFromPod(', 'func runCommandOnce(']],
+      // SPDY has no close frame: a stream that is cut ends as one without output and without an error, which the suite takes for a
+      // connection. Our agnhost always says what became of one.
+      added: `
+// RunCommandFromPod asks again when the stream of exec was cut, which agnhost connect never leaves without a word.
+func RunCommandFromPod(client k8sclient.Interface, kubeConfig *rest.Config, podNamespace, podName string, cmd []string) (stdout string, stderr string, err error) {
+	for tries := 0; tries < 5; tries++ {
+		stdout, stderr, err = runCommandOnce(client, kubeConfig, podNamespace, podName, cmd)
+		if err != nil || stdout != "" || stderr != "" {
+			return stdout, stderr, err
+		}
+	}
+	return "", "", fmt.Errorf("exec in %s/%s said nothing: its stream was cut", podNamespace, podName)
+}
+`,
+    },
   },
   // What the API server and Cyclonus make of NetworkPolicies.
   oracle: {
@@ -145,6 +175,12 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     version: 'v3.1.2',
     binaries: { registry: 'github.com/distribution/distribution/v3/cmd/registry' },
   },
+  // What the workflow of a release signs with; its test is of the long form.
+  cosign: {
+    module: 'github.com/sigstore/cosign/v3',
+    version: 'v3.1.3',
+    binaries: { cosign: 'github.com/sigstore/cosign/v3/cmd/cosign' },
+  },
   actionlint: {
     module: 'github.com/rhysd/actionlint',
     version: 'v1.7.12',
@@ -173,12 +209,12 @@ const errorLines = 30;
 
 /** Directory of its binaries; they may not be built yet. What we wrote ourselves is part of the version. */
 export function programDirectory(name: ProgramName): string {
-  const { version, mainFile, requires } = programs[name];
+  const { version, mainFile, requires, edited } = programs[name];
   const directory = join(cacheDirectory, 'programs', `${name}-${version}`);
   if (mainFile === undefined) return directory;
   const own = createHash('sha256')
     .update(readFileSync(mainFile))
-    .update(JSON.stringify(requires ?? {}));
+    .update(JSON.stringify([requires ?? {}, edited ?? {}]));
   return `${directory}-${own.digest('hex').slice(0, 8)}`;
 }
 
@@ -270,7 +306,12 @@ async function goBuild(program: GoProgram, go: GoToolchain, paths: BuildPaths): 
   const target = entries.length === 1 ? join(paths.output, onlyName) : `${paths.output}/`;
   const isStatic = program.hasC === true ? ['-extldflags=-static'] : [];
   const linkerFlags = ['-s', '-w', ...isStatic, ...(program.ldflags ?? [])].join(' ');
-  const buildFlags = ['-mod=mod', '-buildvcs=false', '-trimpath', '-v', '-ldflags', linkerFlags];
+  const overlay =
+    program.edited === undefined ? [] : [`-overlay=${overlayIn(paths.workDirectory)}`];
+  const buildFlags = [
+    ...['-mod=mod', '-buildvcs=false', '-trimpath', '-v', ...overlay],
+    ...['-ldflags', linkerFlags],
+  ];
   const packages = entries.map(([, path]) => path);
   const command = [go.command, 'build', ...buildFlags, '-o', target, ...packages];
   const output: string[] = [];
@@ -311,6 +352,27 @@ async function writeModule(program: GoProgram, go: GoToolchain, directory: strin
   }
   writeFileSync(join(directory, 'go.mod'), `${lines.join('\n')}\n`);
   if (program.mainFile !== undefined) copyFileSync(program.mainFile, join(directory, 'main.go'));
+  if (program.edited !== undefined) await writeOverlay(program, program.edited, go, directory);
+}
+
+const overlayIn = (directory: string): string => join(directory, 'overlay.json');
+
+/** Beside the module that imports it: go reads the edited file in place of the module's. @throws Error: a text is not there */
+async function writeOverlay(
+  { module, version }: GoProgram,
+  { file, replaced, added }: Edited,
+  go: GoToolchain,
+  directory: string,
+): Promise<void> {
+  const original = join((await download(go, module, version)).Dir, file);
+  let text = readFileSync(original, 'utf8');
+  for (const [from, to] of replaced) {
+    if (text.split(from).length !== 2) throw new Error(`${original} has not one ${from}`);
+    text = text.replace(from, to);
+  }
+  const edited = join(directory, 'edited.go.txt');
+  writeFileSync(edited, text + added);
+  writeFileSync(overlayIn(directory), JSON.stringify({ Replace: { [original]: edited } }));
 }
 
 interface Downloaded {

@@ -11,14 +11,13 @@ import { after, test } from 'node:test';
 import { definitions } from '@tandem/controller/definitions';
 import { mergeArchives } from '@tandem/images/merge';
 import { imageArchive, layerOf } from '@tandem/images/oci';
-import { type RunResult, startProcess, tryRun } from '@tandem/testing/process';
-import { waitFor } from '@tandem/testing/wait';
-import { parse, stringify } from 'yaml';
+import { type RunResult, tryRun } from '@tandem/testing/process';
+import { parse } from 'yaml';
 import { containersOf, objectsOf, podsOf, repository, runHelm } from './helm-chart.ts';
 import { helmPrograms } from './kubectl.ts';
 import { binary } from './programs.ts';
+import { startRegistry } from './registry.ts';
 
-const registryTimeoutMs = 20_000;
 const directory = mkdtempSync(join(tmpdir(), 'tandem-release-'));
 after(() => rmSync(directory, { recursive: true }));
 const workflows = join(repository, '.github/workflows');
@@ -99,7 +98,7 @@ test('the chart of a release runs the images that were pushed, by their digests'
 });
 
 test('a release is pushed to a registry as the workflow does it, and installed from there by its digests', async () => {
-  await using registry = await startRegistry();
+  await using registry = await startRegistry(directory);
   const { host } = registry;
   const layer = layerOf([{ path: 'etc/it', mode: 0o644, content: Buffer.from('it') }]);
   const version = '1.2.3';
@@ -155,22 +154,6 @@ test('a release is pushed to a registry as the workflow does it, and installed f
     ]);
   }
 });
-
-/** One of the distribution project, on a free port of the loopback interface. */
-async function startRegistry(): Promise<AsyncDisposable & { readonly host: string }> {
-  const file = join(directory, 'registry.yaml');
-  const storage = { filesystem: { rootdirectory: join(directory, 'registry') } };
-  writeFileSync(
-    file,
-    stringify({ version: 0.1, log: { level: 'info' }, storage, http: { addr: '127.0.0.1:0' } }),
-  );
-  const started = startProcess(binary('registry'), ['serve', file]);
-  const port = await waitFor(() => /listening on 127\.0\.0\.1:(\d+)/.exec(started.stderr())?.[1], {
-    what: 'the registry',
-    timeoutMs: registryTimeoutMs,
-  });
-  return { host: `127.0.0.1:${port}`, [Symbol.asyncDispose]: () => started.stop() };
-}
 
 for (const [what, changes, message] of [
   ['a tag for a digest', { agent: 'latest' }, /--agent: "latest" is not a digest/],

@@ -2,7 +2,8 @@
 // Copyright The Tandem Authors
 
 // agnhost on kernels without SCTP sockets: `connect --protocol=sctp` and the SCTP ports of `porter` speak SCTP (RFC 9260) over raw
-// sockets, an association and one message each way. Everything else is the real agnhost, beside this program.
+// sockets, an association and one message each way. `connect` says that it connected, so that a stream of exec that was cut is not taken for
+// that. Everything else is the real agnhost, beside this program.
 package main
 
 import (
@@ -59,9 +60,16 @@ func main() {
 	}
 	switch command {
 	case "connect":
+		status := 0
 		if target, timeout := sctpTarget(arguments[1:]); target != "" {
-			os.Exit(connect(target, timeout))
+			status = connect(target, timeout)
+		} else {
+			status = connectByOriginal(arguments)
 		}
+		if status == 0 {
+			fmt.Println("CONNECTED")
+		}
+		os.Exit(status)
 	case "serve-sctp":
 		serve(arguments[1:])
 	case "porter":
@@ -69,6 +77,18 @@ func main() {
 	}
 	err := syscall.Exec(original, append([]string{original}, arguments...), environment())
 	log.Fatalf("%s: %v", original, err)
+}
+
+// Its exit status.
+func connectByOriginal(arguments []string) int {
+	child := exec.Command(original, arguments...)
+	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := child.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		log.Fatalf("%s: %v", original, err)
+	}
+	return child.ProcessState.ExitCode()
 }
 
 // Target and timeout of a connection over SCTP; "" when it is one of another protocol.

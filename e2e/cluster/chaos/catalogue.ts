@@ -5,12 +5,14 @@
 
 import type { MemberStatus } from '@tandem/datapath/group';
 import { waitFor } from '@tandem/testing/wait';
+import { waitForEqualCaches } from '../../kit/admin.ts';
 import { startControlPlaneProgram, waitForApiServer } from '../control-plane.ts';
 import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
-import { powerOffNode, startNode } from '../node.ts';
+import { nodeInitPid, powerOffNode, startNode } from '../node.ts';
 import { daemonPid, killDaemon } from '../processes.ts';
 import { daemonSets, productNamespace } from '../product.ts';
+import { agentsAreBack, agentsCannotStart, processOf } from '../trials/agents.ts';
 import type { ClusterFault, FaultContext } from './fault.ts';
 import type { ClusterStage } from './stage.ts';
 import {
@@ -30,6 +32,7 @@ const nothing = 'nothing may fail';
 const names = 'allowed names may fail until programs of the node have answers again';
 const apiServer = 'kube-apiserver';
 const liveTimeoutMs = 120_000;
+const cachesTimeoutMs = 60_000;
 /** A member beats every 20 ms. */
 const freshBeatMs = 50;
 const members = [
@@ -93,6 +96,38 @@ const bothFaults: readonly ClusterFault[] = [
       }),
   },
 ];
+
+/** The demonstration of this product, for long and under load. */
+const noAgents: ClusterFault = {
+  ...{ name: 'no agent can start', subject: 'member', isOfNode: false, seconds: [300, 300] },
+  ...{ isAlone: true, isOnlyByName: true, rate: 200 },
+  what: `all agents are deleted, and their image is nowhere; ${nothing}, and both processes know the same names afterwards`,
+  inject: async ({ stage, mark, hold }) => {
+    await agentsCannotStart(stage.trial);
+    const running = async (): Promise<readonly string[]> => {
+      const found: string[] = [];
+      for (const node of stage.nodes) {
+        if ((await processOf(stage.trial, node, 'agent')) !== null) found.push(nodeName(node));
+      }
+      return found;
+    };
+    await waitFor(async () => (await running()).length === 0, {
+      what: 'every agent to be down',
+      timeoutMs: liveTimeoutMs,
+    });
+    mark('no agent runs');
+    await hold();
+    const nodes = await running();
+    await agentsAreBack(stage.trial);
+    if (nodes.length > 0) throw new Error(`an agent ran on ${nodes.join(' and ')}`);
+  },
+  after: async (stage) => {
+    for (const node of stage.nodes) {
+      const runDirectory = `/proc/${await nodeInitPid(stage.layout, node)}/root/run/tandem`;
+      await waitForEqualCaches({ runDirectory }, cachesTimeoutMs);
+    }
+  },
+};
 
 const nodeFaults: readonly ClusterFault[] = [
   {
@@ -236,6 +271,7 @@ const kubeletFaults: readonly ClusterFault[] = [
 export const clusterFaults: readonly ClusterFault[] = [
   ...memberFaults,
   ...bothFaults,
+  noAgents,
   ...nodeFaults,
   ...apiFaults,
   ...dnsFaults,

@@ -14,7 +14,7 @@ import type { Question } from '../../chaos/names.ts';
 import { type QueryRecord, readRecords } from '../../chaos/records.ts';
 import { type RunningLoad, startLoad } from '../../kit/load.ts';
 import { dnsServiceAddress, nodeName } from '../layout.ts';
-import { answerTimeoutMs, newNamesSeconds, secondsMax, sockets } from './node-traffic.ts';
+import { type Asks, answerTimeoutMs, secondsMax, sockets } from './node-traffic.ts';
 import type { ClusterStage } from './stage.ts';
 
 /** As NodeTraffic's connections. */
@@ -27,11 +27,11 @@ export class DirectTraffic implements AsyncDisposable {
   readonly #recordsFile: string;
   readonly #load: RunningLoad;
 
-  private constructor(stage: ClusterStage, node: number, rate: number, place: Inside) {
+  private constructor(stage: ClusterStage, node: number, { rate, seconds }: Asks, place: Inside) {
     this.node = node;
     // No member refuses it a denied name, and the oracle takes one that reaches the upstream for a leak.
     this.#questions = stage.names
-      .take(rate * newNamesSeconds)
+      .take(Math.ceil(rate * seconds))
       .filter(({ kind }) => kind !== 'denied');
     const number = ++started;
     const namesFile = join(stage.directory, `direct-names-${number}`);
@@ -43,14 +43,14 @@ export class DirectTraffic implements AsyncDisposable {
     });
   }
 
-  /** `rate`: queries a second. Waits for the pod, which may not be there yet after a power cut. */
-  static async start(stage: ClusterStage, node: number, rate: number): Promise<DirectTraffic> {
+  /** Waits for the pod, which may not be there yet after a power cut. */
+  static async start(stage: ClusterStage, node: number, asks: Asks): Promise<DirectTraffic> {
     const pod = `stranger-${nodeName(node)}`;
     const place = await waitFor(() => stage.inside(pod), {
       what: `${pod} to have a process`,
       timeoutMs: podTimeoutMs,
     });
-    return new DirectTraffic(stage, node, rate, place);
+    return new DirectTraffic(stage, node, asks, place);
   }
 
   /** Sends nothing more; its node is about to lose its power. */

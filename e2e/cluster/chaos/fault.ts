@@ -18,12 +18,18 @@ export interface ClusterFault {
   readonly isOfNode: boolean;
   /** For how long it lasts, seconds, drawn for each run; none: until what was killed is there again. */
   readonly seconds?: readonly [least: number, most: number];
+  /** It takes minutes: it comes only to whom asks for it by its name. */
+  readonly isOnlyByName?: true;
+  /** Queries of a node per second; none: as under the others. */
+  readonly rate?: number;
   /** Answers may take longer than a second. */
   readonly mayBeLate?: boolean;
   /** It needs the API server, or a node that runs: no second fault may be there. */
   readonly isAlone?: boolean;
   /** Ends when the fault is over and everything is there again that is not kubelet's to bring back. */
   readonly inject: (context: FaultContext) => Promise<void>;
+  /** Looks at the cluster when everything is well and nobody asks any more. @throws Error: it is not as it should be */
+  readonly after?: (stage: ClusterStage) => Promise<void>;
 }
 
 export interface FaultContext {

@@ -20,8 +20,15 @@ export const answerTimeoutMs = 5000;
 /** One of so many answers is used at once, by a connection. */
 const connectEvery = 4;
 export const sockets = 16;
-/** Names for so long; after that they come again, and new ones are not new any more. */
+/** Names for so long, unless a fault lasts longer; after that they come again, and new ones are not new any more. */
 export const newNamesSeconds = 40;
+/** Queries of a pod. */
+export interface Asks {
+  /** A second. */
+  readonly rate: number;
+  /** For which it has names. */
+  readonly seconds: number;
+}
 /** No run is longer. */
 export const secondsMax = 600;
 const connections = 5;
@@ -62,11 +69,15 @@ export class NodeTraffic implements AsyncDisposable {
     this.#long = long;
   }
 
-  /** `rate`: queries a second. Resolves when its connections are open. */
-  static async start(stage: ClusterStage, node: number, rate: number): Promise<NodeTraffic> {
+  /** Resolves when its connections are open. */
+  static async start(
+    stage: ClusterStage,
+    node: number,
+    { rate, seconds }: Asks,
+  ): Promise<NodeTraffic> {
     const place = stage.asker(node);
     if (place === null) throw new Error(`${askerOf(node)} has no process`);
-    const questions = stage.names.take(rate * newNamesSeconds);
+    const questions = stage.names.take(Math.ceil(rate * seconds));
     const number = ++started;
     const namesFile = join(stage.directory, `names-${number}`);
     const recordsFile = join(stage.directory, `records-${number}`);

@@ -63,7 +63,8 @@ export const clusterChaosTool: ToolSpec<ClusterChaosArguments> = {
       stringOption({ placeholder: 'FILE', description: 'a page with a plot of each run' }),
     ),
     save: boolOption({
-      description: 'both and the text, as docs/results/chaos-cluster-CNI-DATE',
+      description:
+        'both and the text, as docs/results/chaos-cluster-CNI-DATE; of one fault alone with its name',
       default: false,
     }),
     list: boolOption({ description: 'faults, and what may fail under each', default: false }),
@@ -89,9 +90,11 @@ export interface ClusterChaosRun {
 /** @throws UsageError of options that do not go together. */
 export function chosenRun(values: ClusterChaosArguments, date: string): ClusterChaosRun {
   const config = clusterConfig(values);
-  const saved = fileURLToPath(
-    new URL(`../../../docs/results/chaos-cluster-${config.cni}-${date}`, import.meta.url),
-  );
+  const [only, ...more] = values.fault ?? [];
+  // A run of one fault is not the day's run of all.
+  const about = only === undefined || more.length > 0 ? '' : `-${only.replaceAll(' ', '-')}`;
+  const name = `chaos-cluster${about}-${config.cni}-${date}`;
+  const saved = fileURLToPath(new URL(`../../../docs/results/${name}`, import.meta.url));
   return {
     config,
     minutes: values.minutes,

@@ -99,6 +99,10 @@ test('the command line', () => {
     read('--save').textFile ?? '',
     /docs\/results\/chaos-cluster-bridge-2026-01-02\.md$/,
   );
+  assert.match(
+    read('--save', '--fault', 'no agent can start').textFile ?? '',
+    /chaos-cluster-no-agent-can-start-bridge-2026-01-02\.md$/,
+  );
   for (const wrong of [
     ['--fault', 'nothing'],
     ['--minutes', '0'],

@@ -32,7 +32,9 @@ export function clusterPart({ layout, config, minutes }: ClusterPartOptions): Pa
     name: 'cluster',
     what: `faults of a Kubernetes cluster for ${minutes} minutes: ${describe(config)}; ${rate} queries a second on each node`,
     run: async ({ seed, faults: only, progress }) => {
-      const chosen = clusterFaults.filter(({ name }) => only?.includes(name) ?? true);
+      const chosen = clusterFaults.filter(
+        ({ name, isOnlyByName = false }) => only?.includes(name) ?? !isOnlyByName,
+      );
       await using stage = await ClusterStage.start(layout, config, seed, progress);
       await settle(stage, progress);
       const begun = await stage.guarded();

@@ -13,7 +13,7 @@ import { BacklogDrops } from './backlog.ts';
 import { type Counters, grown, readCounters } from './counters.ts';
 import { DirectTraffic } from './direct-traffic.ts';
 import type { ClusterFault, FaultContext } from './fault.ts';
-import { type NodeSaw, NodeTraffic } from './node-traffic.ts';
+import { type NodeSaw, NodeTraffic, newNamesSeconds } from './node-traffic.ts';
 import { settle } from './settle.ts';
 import { askerOf, type ClusterStage } from './stage.ts';
 
@@ -71,9 +71,17 @@ class Run {
     const counted = await this.#counters();
     await stage.upstream.takeSeen();
     this.#startedMs = monotonicMs();
+    const asks = {
+      rate: Math.max(...drawn.map(({ fault }) => fault.rate ?? rate), rate),
+      // so that new names stay new
+      seconds: Math.max(
+        ...drawn.map(({ holdMs }) => holdMs / 1000 + newNamesSeconds),
+        newNamesSeconds,
+      ),
+    };
     const start = async (node: number): Promise<void> => {
-      this.#traffic.push(stack.use(await NodeTraffic.start(stage, node, rate)));
-      this.#direct.push(stack.use(await DirectTraffic.start(stage, node, rate)));
+      this.#traffic.push(stack.use(await NodeTraffic.start(stage, node, asks)));
+      this.#direct.push(stack.use(await DirectTraffic.start(stage, node, asks)));
     };
     await Promise.all(stage.nodes.map(start));
     await delay(calmMs);
@@ -110,6 +118,10 @@ class Run {
         excuses: this.#excusesOf(each),
       })),
     );
+    for (const { fault } of drawn) {
+      const problem = await fault.after?.(stage).then(() => '', messageOf);
+      failed = [failed, problem ?? ''].filter(Boolean).join('; ');
+    }
     const after = await stage.guarded().catch((error: unknown) => messageOf(error));
     if (typeof after === 'string') failed = [failed, after].filter(Boolean).join('; ');
     const { lost, leaked } = await stage.upstream.takeSeen();

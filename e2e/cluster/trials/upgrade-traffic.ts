@@ -37,14 +37,22 @@ export async function underTraffic(
   // Awaited here: else both programs are disposed of before they have told their results.
   return await traffic.end(async () => {
     const { slow, dropped } = await serverFaults(trial);
-    return { slow: slow - before.slow, dropped: dropped - before.dropped };
+    // A CoreDNS that was replaced has begun anew.
+    const grown = (now: number, then: number): number => Math.max(0, now - then);
+    return { slow: grown(slow, before.slow), dropped: grown(dropped, before.dropped) };
   });
+}
+
+const dnsPods = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
+
+/** Name of the node that CoreDNS runs on. */
+export function nodeOfDns({ layout }: Trial): Promise<string> {
+  return kubectl(layout, [...dnsPods, 'jsonpath={.items[0].spec.nodeName}']);
 }
 
 /** Faults of CoreDNS since it started. */
 async function serverFaults({ layout }: Trial): Promise<ServerFaults> {
-  const list = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
-  const name = await kubectl(layout, [...list, 'jsonpath={.items[0].metadata.name}']);
+  const name = await kubectl(layout, [...dnsPods, 'jsonpath={.items[-1:].metadata.name}']);
   const path = `/api/v1/namespaces/kube-system/pods/${name}:9153/proxy/metrics`;
   const text = await kubectl(layout, ['get', '--raw', path]);
   const sum = (bound: string): number =>
@@ -64,7 +72,10 @@ function rcvbufErrors(pid: number | null): number {
   return Number(values[names.indexOf('RcvbufErrors')] ?? 0);
 }
 
-async function clientPod({ layout }: Trial): Promise<string> {
-  const command = ['-n', demoNamespace, 'get', 'pods', '-l', 'app=client'];
+/** The client on the node of CoreDNS: no other node is needed for its answers. */
+async function clientPod(trial: Trial): Promise<string> {
+  const { layout } = trial;
+  const on = `--field-selector=spec.nodeName=${await nodeOfDns(trial)}`;
+  const command = ['-n', demoNamespace, 'get', 'pods', '-l', 'app=client', on];
   return kubectl(layout, [...command, '-o', 'jsonpath={.items[0].metadata.name}']);
 }

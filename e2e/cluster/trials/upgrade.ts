@@ -4,7 +4,8 @@
 /**
  * `helm upgrade` of both DaemonSets at once, there and back, while a pod asks and keeps connections open: nothing is lost, late or
  * broken. Then the ways in which an upgrade goes wrong: an image that never becomes ready, one that comes late, an old process that
- * hangs just then.
+ * hangs just then, one that stands by and is killed, a node that loses its power, a CoreDNS that is rolled out as well, and an image
+ * that comes late where the old pod ends first.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +13,7 @@ import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { kubectl, tryKubectl } from '../kubectl.ts';
 import { nodeIndexes, nodeName } from '../layout.ts';
-import { inNode, tagImage } from '../node.ts';
+import { inNode, powerOffNode, startNode, tagImage } from '../node.ts';
 import {
   daemonSets,
   imageName,
@@ -24,16 +25,20 @@ import {
   upgradeProduct,
 } from '../product.ts';
 import type { Trial } from './trial.ts';
-import { startClient, underTraffic } from './upgrade-traffic.ts';
+import { nodeOfDns, startClient, underTraffic } from './upgrade-traffic.ts';
 
 const nextTag = 'next';
 const brokenTag = 'never-ready';
 const lateTag = 'late';
-const lateMs = 20_000;
+const lateWithoutSurgeTag = 'late-without-surge';
+const lateMs = 90_000;
 const quietMs = 20_000;
+/** For which a node has no power. */
+const powerlessMs = 10_000;
 /** For which the old pods must serve on beside one that does not become ready. */
 const brokenMs = 20_000;
 const podTimeoutMs = 60_000;
+const standbyTimeoutMs = 60_000;
 /** Time until the fence ends a hung process: three seconds without heartbeat, and some for a busy machine. */
 const fencedMsMax = 10_000;
 /** A rollout that takes longer is one that Kubernetes forgot. */
@@ -115,6 +120,59 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
       }
     });
   }
+  for (const [part, program] of [
+    ['agent', 'agent'],
+    ['dnsProxy', 'dns-proxy'],
+  ] as const satisfies readonly (readonly [ProductPart, string])[]) {
+    await step(`a new ${program} that stands by is killed: the upgrade goes on`, async (note) => {
+      const [index = 1] = nodeIndexes(config);
+      const old = await processOf(trial, index, program);
+      await upgradeProduct(layout, part === 'agent' ? productTag : nextTag, { waits: false });
+      const standby = await waitFor(
+        async () => {
+          const newest = await processOf(trial, index, program, '--newest');
+          return newest === old ? null : newest;
+        },
+        { what: `a second ${program}`, timeoutMs: standbyTimeoutMs },
+      );
+      await run(...(await inNode(layout, index, ['kill', '-KILL', `${standby}`])));
+      await rolledOut(trial, note);
+    });
+  }
+  const dnsNode = await nodeOfDns(trial);
+  const [other] = nodeIndexes(config).filter((index) => nodeName(index) !== dnsNode);
+  if (other !== undefined) {
+    await step('another node loses its power meanwhile', async (note) => {
+      await upgradeProduct(layout, productTag, { waits: false });
+      await waitForPods(trial, (pods) => pods.some(({ isNew }) => isNew));
+      await powerOffNode(layout, other);
+      await delay(powerlessMs);
+      await startNode(layout, config, other);
+      await rolledOut(trial, note);
+    });
+  }
+  await step('CoreDNS is rolled out at the same time', async (note) => {
+    const dns = ['-n', 'kube-system', 'rollout'];
+    await kubectl(layout, [...dns, 'restart', 'deployment/coredns']);
+    await upgradeProduct(layout, other === undefined ? productTag : nextTag, { waits: false });
+    await kubectl(layout, [...dns, 'status', 'deployment/coredns', '--timeout=120s']);
+    await rolledOut(trial, note);
+  });
+
+  steps.title('Without surge: the old pod ends first');
+  const values = [
+    ...['updateStrategy.maxSurge=0', 'updateStrategy.maxUnavailable=1'],
+    `drainSeconds=${(2 * lateMs) / 1000}`,
+  ];
+  await step('pods that wait longer than an image takes', () =>
+    upgradeProduct(layout, productTag, { values }),
+  );
+  await step(`an image that comes after ${lateMs / 1000} s: no node is without both`, async () => {
+    await upgradeProduct(layout, lateWithoutSurgeTag, { values, waits: false });
+    await delay(lateMs);
+    await tag(trial, lateWithoutSurgeTag);
+    for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+  });
   await installProduct(layout);
 }
 
@@ -205,7 +263,12 @@ async function dropped(trial: Trial): Promise<number> {
 }
 
 /** As the node numbers it. */
-async function processOf({ layout }: Trial, index: number, program: string): Promise<number> {
-  const search = ['pgrep', '--oldest', '--full', `^/bin/node .*/dist/${program}\\.js`];
+async function processOf(
+  { layout }: Trial,
+  index: number,
+  program: string,
+  which: '--oldest' | '--newest' = '--oldest',
+): Promise<number> {
+  const search = ['pgrep', which, '--full', `^/bin/node .*/dist/${program}\\.js`];
   return Number((await run(...(await inNode(layout, index, search)))).stdout.trim());
 }
