@@ -76,6 +76,8 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `twice \`queriesPerSecond\`, as many at once; all pods together: ${word(shareOf('NODE'))} times that; each pod at least a ${word(shareOf('GUARANTEED'))}th of it`,
     `a ${dns.endpointFreeShare === 4 ? 'fifth' : '?'} of ${number(dns.inFlightMax)} while other pods are idle, else a share of the free places; always ${dns.inFlightGuaranteed}`,
     `except the cluster's resolvers | ${dns.upstreamServersPerEndpointMax} |`,
+    `While ${number(dns.tcpWaitingPerEndpointMax)} of a pod wait at a member, its next one is reset`,
+    `while ${number(dns.tcpWaitingMax)} of all pods wait there`,
     `learned pairs of the node | ${number(TD_PLACES_MAX)} |`,
     `counted for each namespace | ${TD_FQDN_PAGES_MAX * TD_FQDN_SELECTORS_MAX} |`,
     `a cache of names with ${number(core.fqdnEntriesPerNamespaceMax)} addresses per namespace`,

@@ -3,6 +3,8 @@
 
 /** The questions of the comparison "proxied as direct": the same in every run, each once. */
 
+import assert from 'node:assert/strict';
+import { tcpQueryBytesMax, udpQueryBytesMax } from '@tandem/dns-proxy/limits';
 import { differentialNames } from './differential-zones.ts';
 import { type EdnsOption, type EdnsSpec, flagsRd, type MessageSpec, query } from './dns-message.ts';
 import { oddMessages } from './odd-messages.ts';
@@ -91,7 +93,8 @@ const optionSets: Readonly<Record<string, readonly EdnsOption[]>> = {
 
 /** Every question, no two alike. */
 export function comparedQuestions(): readonly ComparedQuestion[] {
-  const all = [...grid(), ...otherZones(), ...sizes(), ...flags(), ...options(), ...odd()];
+  const all = [...grid(), ...otherZones(), ...sizes(), ...flags(), ...options()];
+  all.push(...atLimits(), ...odd());
   return [...new Map(all.map((one) => [Buffer.from(one.bytes).toString('hex'), one])).values()];
 }
 
@@ -213,6 +216,23 @@ function* options(): Generator<ComparedQuestion> {
   ];
   for (const edns of ednsOf) {
     for (const name of names) yield ordinary({ name, type: typeA, edns }, JSON.stringify(edns));
+  }
+}
+
+/** The longest queries that are taken, and those with one octet more. */
+function* atLimits(): Generator<ComparedQuestion> {
+  for (const most of [udpQueryBytesMax, tcpQueryBytesMax]) {
+    for (const octets of [most, most + 1]) {
+      for (const name of ['www.signed.test', 'nothing.signed.test']) {
+        const padded = (padding: number): MessageSpec => {
+          const edns = { size: 1232, options: [option(12, new Uint8Array(padding))] };
+          return { name, type: 6, edns };
+        };
+        const spec = padded(octets - query(padded(0)).length);
+        assert.equal(query(spec).length, octets);
+        yield ordinary(spec, `${octets} octets`);
+      }
+    }
   }
 }
 

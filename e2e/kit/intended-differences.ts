@@ -127,10 +127,15 @@ function isSame(one: Uint8Array | null, other: Uint8Array | null): boolean {
   return one === null || other === null ? one === other : Buffer.compare(one, other) === 0;
 }
 
-/** A reply without records but OPT, and with the query's own question or none. */
+/**
+ * A reply with the query's own question or none, and without records but an OPT: exactly if the query has one (RFC 6891
+ * section 6.1.1), whole within the octets that are read. Without an OPT a client takes an error for that of a server
+ * which has no EDNS, and asks again without: so its long query becomes a short one.
+ */
 function isOwnAnswer(rcode: number): IntendedDifference['holds'] {
-  return ({ query, proxied }) => {
-    const asked = readMessage(query);
+  return ({ query, transport, proxied }) => {
+    const taken = transport === 'udp' ? udpQueryBytesMax : tcpQueryBytesMax;
+    const asked = readMessage(query.subarray(0, taken));
     const got = proxied === null ? null : readMessage(proxied);
     if (asked === null || got === null || proxied === null) return false;
     const { counts, questionEnd } = got;
@@ -141,9 +146,16 @@ function isOwnAnswer(rcode: number): IntendedDifference['holds'] {
       got.trailing === 0 &&
       counts[1] + counts[2] === 0 &&
       got.records.every(({ type }) => type === typeOpt) &&
+      got.records.length === (hasOpt(asked) ? 1 : 0) &&
       (counts[0] === 0 || (counts[0] === 1 && echoes))
     );
   };
+}
+
+function hasOpt({ records }: ReadMessage): boolean {
+  return records.some(
+    ({ section, type, name }) => section === 'additional' && type === typeOpt && name === '.',
+  );
 }
 
 /** A first question whose name is compressed or too long. */

@@ -8,6 +8,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { tcpIdleTimeoutMs } from '@tandem/dns-proxy/limits';
 import { addressBytes } from '@tandem/testing/address';
 import { askDns, encodeQuestion } from '@tandem/testing/dns-query';
 import type { DnsRule, RecordSpec, ReplySpec } from '@tandem/testing/dns-script';
@@ -322,11 +323,49 @@ describe('replies that are not the one waited for', () => {
     });
   }
 
-  test('letters of other case, which 0x20 tells: delivered, for the client can tell, and nothing learned', async () => {
-    await dns.program([{ name, replies: [{ raw: forged(name.toUpperCase()) }] }]);
-    const reply = await askDns(client, { server: clusterDns4, name });
-    assert.deepEqual(reply.addresses, [poison]);
-    assert.ok(!isLearned(poison));
+  for (const transport of ['udp', 'tcp'] as const) {
+    test(`letters of other case, which 0x20 tells, ${transport}: delivered, for the client can tell, and nothing learned`, async () => {
+      await dns.program([{ name, replies: [{ raw: forged(name.toUpperCase()) }] }]);
+      const reply = await askDns(client, { server: clusterDns4, name, transport });
+      assert.deepEqual(reply.addresses, [poison]);
+      assert.ok(!isLearned(poison));
+    });
+
+    test(`an error without question, as old servers give one, ${transport}: the pod gets its 12 octets`, async () => {
+      for (const [rcode, text] of [
+        [1, 'FORMERR'],
+        [2, 'SERVFAIL'],
+        [4, 'NOTIMP'],
+        [5, 'REFUSED'],
+      ] as const) {
+        // The server puts the query's id in.
+        const raw = `0000818${rcode}${'00'.repeat(8)}`;
+        await dns.program([{ name, replies: [{ raw }] }]);
+        const reply = await askDns(client, { server: clusterDns4, name, transport });
+        assert.equal(reply.rcode, text);
+        assert.equal(reply.bytes.length, 12, text);
+      }
+    });
+  }
+
+  test('edns-tcp-keepalive of the server: the pod gets the timeout of our own connection', async () => {
+    const serverTimeout = 200;
+    const bytes = encodeQuestion({ server: '', name, ednsBytes: 1232 });
+    // The OPT record is the last one, and its data empty: it gets an option of two octets.
+    const whole = concatBytes([
+      bytes.subarray(0, -2),
+      Uint8Array.of(0, 6, 0, 11, 0, 2, 0, serverTimeout),
+    ]);
+    whole[2] = 0x85;
+    whole[3] = 0x80;
+    const raw = Buffer.from(whole).toString('hex');
+    await dns.program([{ name, replies: [{ raw }] }]);
+    const asked = { server: clusterDns4, name, transport: 'tcp', ednsBytes: 1232 } as const;
+    const reply = await askDns(client, asked);
+    const own = tcpIdleTimeoutMs / 100;
+    assert.notEqual(own, serverTimeout);
+    const wanted = concatBytes([whole.subarray(2, -2), Uint8Array.of(own >> 8, own & 255)]);
+    assert.deepEqual(reply.bytes.subarray(2), wanted, 'all else is as the server sent it');
   });
 
   test('a second reply after the true one teaches nothing', async () => {

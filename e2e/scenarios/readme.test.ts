@@ -23,6 +23,12 @@ import { proxyUid } from '../kit/shipped-privileges.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
 const boundMs = 60_000;
+const searchSuffix = 'corp.example';
+/** Denied names: below a suffix of the node's search list, and elsewhere. */
+const searched = `n-1.allowed.test.${searchSuffix}`;
+const elsewhere = 'n-1.denied.test';
+/** The pod may ask every server for what it may ask; for other names none is asked. */
+const anyServer = '198.51.100.53';
 
 /** The commands of the section, without the build. */
 function readmeCommands(): { setting: string; agent: string; proxy: string; status: string } {
@@ -37,11 +43,15 @@ function readmeCommands(): { setting: string; agent: string; proxy: string; stat
 /** Setup that the README does not mention: the machine's own directories are not touched. */
 const privateNode = [
   'set -eu',
+  // Before /run is another one.
+  'exec 9< "$POD_NETNS"',
   `hostname ${nodeName}`,
   'mount --make-rprivate /',
   'mount -t tmpfs tmpfs "$WORK"',
   'mkdir "$WORK/upper" "$WORK/work"',
   'mount -t overlay -o "lowerdir=/etc,upperdir=$WORK/upper,workdir=$WORK/work" overlay /etc',
+  'rm -f /etc/resolv.conf',
+  `echo search ${searchSuffix} > /etc/resolv.conf`,
   'for directory in /run /var/lib; do mount -t tmpfs -o mode=755 tmpfs $directory; done',
   'mount -t bpf -o mode=700 bpf /sys/fs/bpf',
   'mount --bind "$CHECKOUT" /opt',
@@ -59,6 +69,13 @@ const showProxy = [
   '    cat $process/task/*/status; fi; done',
 ];
 
+/** `name: RCODE` of a denied name, from the pod, whose namespace is open as descriptor 9; often, so that each process is asked. */
+const askDenied = (name: string): readonly string[] => [
+  'for try in $(seq 8); do',
+  `  nsenter --net=/proc/self/fd/9 dig +noall +comments @${anyServer} ${name} A |`,
+  `    sed -n 's/.*status: \\([A-Z]*\\),.*/${name}: \\1/p'; done`,
+];
+
 async function inNode(node: TestNode, script: readonly string[]): Promise<RunResult> {
   const work = mkdtempSync(join(tmpdir(), `${ownPrefix}0-readme-`));
   try {
@@ -72,7 +89,7 @@ async function inNode(node: TestNode, script: readonly string[]): Promise<RunRes
         WORK: work,
         CHECKOUT: checkout,
         OBJECTS: manifestOf(node),
-        TANDEM_SEARCH_SUFFIXES: '.',
+        POD_NETNS: (node.pods[0]?.namespace ?? node.node).path,
       },
     });
   } finally {
@@ -96,11 +113,16 @@ for (const { order, isProxyFirst, umask } of [
       untilHealthy(status),
       `${status} && code=0 || code=$?`,
       'echo "exit code $code"',
+      ...askDenied(searched),
+      ...askDenied(elsewhere),
       'cat /run/agent.log /run/proxy.log >&2',
       ...showProxy,
     ]);
     assert.match(stdout, /^exit code 0$/m, `${stdout}\n${stderr}`);
     assert.match(stdout, /Health: +HEALTHY/);
+    // docs/policy.md, "Denied names": the suffixes are those of the node's resolv.conf, where no option names others.
+    const told = new Set(stdout.match(/^\S+: (NXDOMAIN|REFUSED|NOERROR|SERVFAIL)$/gm));
+    assert.deepEqual([...told], [`${searched}: NXDOMAIN`, `${elsewhere}: REFUSED`], stderr);
     const values = (name: string): string[] =>
       [...stdout.matchAll(new RegExp(`^${name}:\\s+(.*)$`, 'gm'))].map(([, value]) => value ?? '');
     const wanted = capabilitySet(proxyCapabilities).toString(16).padStart(16, '0');

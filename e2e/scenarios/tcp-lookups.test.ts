@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { endpointFreeShare, inFlightMax, inFlightReserveShare } from '@tandem/dns-proxy/limits';
 import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { Probe, type Stream } from '@tandem/testing/probe';
@@ -242,8 +243,13 @@ describe('a server that ends its connections', () => {
 
 test('10,000 queries at once over UDP to a server that takes 2 s: refused ones hear so, a neighbour nothing', async () => {
   const seconds = 4;
+  const rate = 100;
+  // The pod's queries in flight at one member, times `endpointFreeShare`, stay below its free places without the reserve.
+  // At least one member gets more than that; a second of the neighbour's queries may be in flight beside them.
+  const free = inFlightMax - inFlightMax / inFlightReserveShare - rate;
+  const share = Math.floor(free / (endpointFreeShare + 1));
   await using neighbour = startLoad(node.pod('client').namespace, {
-    ...{ server, rate: 100, seconds, nameFormat: 'n-%u.allowed.test', nameCount: 100 },
+    ...{ server, rate, seconds, nameFormat: 'n-%u.allowed.test', nameCount: 100 },
   });
   await using flood = startLoad(node.pod('threads').namespace, {
     ...{ server, rate: 50_000, seconds: 0.2, nameFormat: 'n-%u.slow-2000.test', sockets: 64 },
@@ -256,6 +262,6 @@ test('10,000 queries at once over UDP to a server that takes 2 s: refused ones h
       `neighbour ${load.rcodes['0'] ?? 0} of ${load.sent}, p99 ${load.p99Us} us`,
   );
   assert.equal(answered + refused, attack.sent, JSON.stringify(attack));
-  assert.ok(answered >= 512, `${answered} answered`);
+  assert.ok(answered >= share, `${answered} answered, a pod's share of one member is ${share}`);
   assert.deepEqual([load.lost, load.rcodes], [0, { '0': load.sent }]);
 });
