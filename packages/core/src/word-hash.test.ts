@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { spread, wordHashNumbers, wordTerm } from './word-hash.ts';
+import { spread, textHash, wordHashNumbers, wordTerm } from './word-hash.ts';
 
 const seed = 20251121;
 const hash = (numbers: Int32Array, words: readonly number[]): number => {
@@ -48,5 +48,33 @@ test('two keys meet in few of many seeds, however they were chosen', () => {
     for (const other of [0x80000000, 0x80010000, 0x80040000]) {
       check([1, 2, 3], [(1 ^ difference) >>> 0, (2 ^ other) >>> 0, 3]);
     }
+  }
+});
+
+test('texts that were chosen to meet in a hash without key are apart', () => {
+  const places = 1024;
+  const fnv = (text: string): number => {
+    let value = 0x811c9dc5;
+    for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
+    return (value ^ (value >>> 16)) & (places - 1);
+  };
+  const chosen: string[] = [];
+  for (let i = 0; chosen.length < 200; i++) {
+    // Prefixes as `prefixKey` writes them.
+    const text = String.fromCharCode(
+      ...new Uint8Array(12),
+      i >> 24,
+      (i >> 16) & 255,
+      (i >> 8) & 255,
+      i & 255,
+      128,
+    );
+    if (fnv(text) === 0) chosen.push(text);
+  }
+  for (let tableSeed = 0; tableSeed < 50; tableSeed++) {
+    const numbers = wordHashNumbers(tableSeed, 9);
+    const found = new Set(chosen.map((text) => textHash(numbers, text) & (places - 1)));
+    // 200 texts at random have 182 of 1,024 places.
+    assert.ok(found.size > 140, `${found.size} places with seed ${tableSeed}`);
   }
 });

@@ -34,3 +34,11 @@ export function spread(sum: number): number {
   const mixed = Math.imul(sum ^ (sum >>> 15), 0x85ebca6b);
   return mixed ^ (mixed >>> 16);
 }
+
+/** As above of a text: each character is one digit. `numbers`: one, and one for each character. */
+export function textHash(numbers: Int32Array, text: string): number {
+  let sum = numbers[0]!;
+  for (let i = 0; i < text.length; i++)
+    sum = (sum + Math.imul(numbers[i + 1]!, text.charCodeAt(i))) | 0;
+  return spread(sum);
+}

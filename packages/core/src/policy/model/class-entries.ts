@@ -8,6 +8,7 @@
 
 import type { Prefix } from '../../net/ip.ts';
 import { prefixKey } from '../../net/ip.ts';
+import { textHash, wordHashNumbers } from '../../word-hash.ts';
 
 /** One entry of `classes`. Sorted by address, then by prefix length; no two have one prefix. */
 export interface ClassEntry {
@@ -19,6 +20,12 @@ export interface ClassEntry {
 }
 
 const bucketCount = 1024;
+/** A character for each octet of the address, and one for the length. */
+const keyCharacters = 17;
+const hashNumbers = wordHashNumbers(
+  globalThis.crypto.getRandomValues(new Int32Array(1))[0]!,
+  Math.ceil(keyCharacters / 2),
+);
 
 type Bucket = ReadonlyMap<string, ClassEntry>;
 const emptyBucket: Bucket = new Map();
@@ -105,12 +112,9 @@ function isSame(left: ClassEntry | undefined, right: ClassEntry): boolean {
 }
 
 /**
- * FNV-1a over the characters. It has no key, so authors of policies can choose prefixes that share a bucket. A bucket is a Map,
- * where each is found as fast as any other; a compilation that changes one of them copies the bucket, once: 4 ms for the 20,000
- * prefixes of an object, and never more than a copy of all entries, 250 ms at the limit of the kernel's map.
+ * Keyed, of each process: authors of policies choose prefixes, and a compilation that changes one of them copies its bucket.
+ * Entries of one process alone are compared, so no other needs the key.
  */
 function bucketOf(key: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  return (hash ^ (hash >>> 16)) & (bucketCount - 1);
+  return textHash(hashNumbers, key) & (bucketCount - 1);
 }
