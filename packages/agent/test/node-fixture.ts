@@ -48,6 +48,7 @@ import { Compilations } from '../src/policy/compilations.ts';
 import { entryOf, policyEntries } from '../src/policy/map-change.ts';
 import { refusedDiagnostics } from '../src/policy/refused-diagnostics.ts';
 import { snapshotOf } from '../src/policy/snapshot.ts';
+import type { SourceState } from '../src/source/directory.ts';
 import type { SourceObject } from '../src/source/read-documents.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
@@ -226,12 +227,21 @@ export class FakeNode {
     }
   }
 
-  /** One revision. Returns the objects that are named. */
+  /** One revision of objects that a source has read. Returns the objects that are named. */
   apply(raws: readonly Raw[], fault: NodeFault | null = null, faulty = 0): string {
     const objects = raws.map(
       (raw, i): SourceObject => ({ file: 'f', document: i + 1, line: i, raw, damage: null }),
     );
-    const state = corrupted(this.#builder.build({ objects, problems: [] }), fault, faulty);
+    return this.applySource({ objects, problems: [] }, fault, faulty);
+  }
+
+  /** Likewise, with what the source itself could not read. */
+  applySource(
+    source: Pick<SourceState, 'objects' | 'problems'>,
+    fault: NodeFault | null = null,
+    faulty = 0,
+  ): string {
+    const state = corrupted(this.#builder.build(source), fault, faulty);
     const compiled = this.#compilations.compile(state, node, ++this.#revision);
     assert.ok(compiled !== null && compiled.fits);
     if (compiled !== this.#compilations.applied) this.#publish(compiled);
