@@ -321,6 +321,20 @@ export const mutations: readonly Mutation[] = [
     breaks: [6],
   },
   {
+    name: 'TCP connections that ended with the former run are not counted',
+    file: `${proxy}/worker/assemble.ts`,
+    find: 'counters[counter.tcpConnectionsLost]! += region.takeTcpConnections();',
+    replace: '',
+    breaks: [6],
+  },
+  {
+    name: 'TCP connections are not noted for the next run',
+    file: `${proxy}/member-life.ts`,
+    find: 'slots.region.setTcpConnections(tcp.connections);',
+    replace: '',
+    breaks: [6],
+  },
+  {
     name: 'a query is asked again though the policy denies it by now',
     file: `${proxy}/query/decide.ts`,
     find: 'return isSame && lookup.isAllowed(flow, lookup.acceptSetOf(query));',

@@ -110,12 +110,13 @@ export class SimSystem implements MemberSystem {
     for (const { work } of due) work();
   }
 
-  /** After what is ready. */
-  runTick(): void {
+  /** After what is ready. Whether it was due. */
+  runTick(): boolean {
     const { nowNs } = this.#o.life.world;
-    if (this.#tick === null || nowNs < this.#tickNs) return;
+    if (this.#tick === null || nowNs < this.#tickNs) return false;
     this.#tickNs = nowNs + this.#tick.ns;
     this.#tick.run();
+    return true;
   }
 
   #createMaps(): MemberMaps {

@@ -8,7 +8,11 @@
 
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
+import {
+  TD_JOURNAL_CELL_BYTES,
+  TD_JOURNAL_VERSION,
+  tdJournalHeader,
+} from '@tandem/datapath/abi.gen';
 import { counter, sharedCountersLength } from '@tandem/dns-proxy/counters';
 import type { QuerySlot } from '@tandem/dns-proxy/journal/region';
 import { type QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/journal/slots';
@@ -98,6 +102,7 @@ export class SimWorker {
         this.judgedNs = world.nowNs;
       },
     });
+    const former = this.#notedConnections;
     this.#worker = new DnsWorker(
       {
         // No pins, path or settings: the system has none.
@@ -115,6 +120,11 @@ export class SimWorker {
       { ...memberSizes, ...views[index], limits: this.#limits.limits },
     );
     this.#worker.start();
+    if (this.counters[counter.tcpConnectionsLost] !== former)
+      world.oracle.fail(
+        6,
+        `${life.name} counts other connections than the ${former} of its former run`,
+      );
     this.#turnNs = world.nowNs;
   }
 
@@ -167,7 +177,11 @@ export class SimWorker {
     listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
     upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
     this.tcp.turn();
-    this.tcp.call(() => this.#system.runTick());
+    let hasBeaten = false;
+    this.tcp.call(() => {
+      hasBeaten = this.#system.runTick();
+    });
+    if (hasBeaten) this.#checkNoted();
     this.#limits.check();
     this.#checkLink();
     if (isCurrent && this.#isCurrent() && this.counters[counter.unknownPolicy]! > unknown)
@@ -217,6 +231,23 @@ export class SimWorker {
     if (event === 'lost' || event === 'linked') this.#lostBy = Infinity;
     if (event === 'lost' && world.links.isLinked(this.life))
       world.oracle.fail(9, `${name} takes the other for gone, and is linked to it`);
+  }
+
+  /** TCP connections that the next run will count as lost. */
+  get #notedConnections(): number {
+    const isReadable = this.#words[tdJournalHeader.version / 4] === TD_JOURNAL_VERSION;
+    return isReadable ? this.#words[tdJournalHeader.tcp_connections / 4]! : 0;
+  }
+
+  /** Each heartbeat notes them. */
+  #checkNoted(): void {
+    const { connections } = this.tcpServer;
+    const noted = this.#notedConnections;
+    if (noted !== connections)
+      this.life.world.oracle.fail(
+        6,
+        `${this.life.name} has ${connections} connections and noted ${noted}`,
+      );
   }
 
   #checkLink(): void {
