@@ -94,13 +94,17 @@ static __always_inline bool is_own_pair(struct net_device *veth)
 {
 	struct net *own = NULL, *others = NULL;
 	struct net_device *peer = NULL;
-	struct veth_priv *private;
+	void *private;
 
 	if (bpf_core_field_exists(struct net_device, priv))
 		private = (void *)veth + bpf_core_field_offset(struct net_device, priv);
 	else
 		private = (void *)veth + ((bpf_core_type_size(struct net_device) + 31) & ~31u);
-	bpf_core_read(&peer, sizeof(peer), &private->peer);
+	/*
+	 * The peer is the first member of struct veth_priv. This is no CO-RE relocation: where veth is a module, its types are
+	 * in a BTF of its own, which libbpf finds only with CAP_SYS_ADMIN; the agent does not have it.
+	 */
+	bpf_probe_read_kernel(&peer, sizeof(peer), private);
 	if (!peer)
 		return false;
 	bpf_core_read(&own, sizeof(own), &veth->nd_net.net);

@@ -88,11 +88,6 @@ struct netdev_adjacent {
 	struct list_head list;
 } CORE;
 
-/* The private part of a veth device. */
-struct veth_priv {
-	struct net_device *peer;
-} CORE;
-
 struct skb_ext {
 	__u8 offset[4]; /* in units of 8 octets, by enum skb_ext_id */
 } CORE;
