@@ -21,6 +21,8 @@ const linePrefix = 'kernels: ';
 export interface Boot {
   readonly kernel: Kernel;
   readonly paths: GuestPaths;
+  /** More words of the kernel's command line. */
+  readonly parameters: string;
   /** Made anew: initramfs, console.log and what the guest writes. */
   readonly directory: string;
   readonly timeoutMs: number;
@@ -51,7 +53,7 @@ export async function boot(
       ...share(tags.repository, paths.repository, ',readonly=on'),
       ...share(tags.results, results, ''),
       ...['-kernel', kernel.image, '-initrd', initrd],
-      ...['-append', 'console=ttyS0 panic=-1 quiet loglevel=4'],
+      ...['-append', `console=ttyS0 panic=-1 quiet loglevel=4 ${spec.parameters}`],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );

@@ -40,7 +40,7 @@ test('the archive unpacks to what was put into it', (t) => {
 });
 
 const works: KernelRun = {
-  spec: { line: '6.12', suite: 'trixie', expected: 'works', why: 'Debian 13' },
+  spec: { name: '6.12', line: '6.12', suite: 'trixie', expected: 'works', why: 'Debian 13' },
   release: '6.12.95+deb13-amd64',
   version: '6.12.95-1',
   ended: true,

@@ -7,16 +7,34 @@
  */
 
 export interface KernelSpec {
+  /** Names the boot: the line, and what is special. */
+  readonly name: string;
   /** "6.12": the newest package of this line is taken. */
   readonly line: string;
   readonly suite: string;
   /** `refused`: too old; each missing feature must be named. */
   readonly expected: 'works' | 'refused';
   readonly why: string;
+  /** Beside those of every guest. */
+  readonly parameters?: string;
 }
 
 export const kernels: readonly KernelSpec[] = [
-  { line: '6.1', suite: 'bookworm', expected: 'refused', why: 'older than the oldest supported' },
-  { line: '6.12', suite: 'trixie', expected: 'works', why: 'Debian 13' },
-  { line: '7.2', suite: 'trixie-backports', expected: 'works', why: 'current' },
+  {
+    name: '6.1',
+    line: '6.1',
+    suite: 'bookworm',
+    expected: 'refused',
+    why: 'older than the oldest supported',
+  },
+  { name: '6.12', line: '6.12', suite: 'trixie', expected: 'works', why: 'Debian 13' },
+  {
+    name: '6.12-no-ipv6',
+    line: '6.12',
+    suite: 'trixie',
+    expected: 'works',
+    why: 'Debian 13 without IPv6',
+    parameters: 'ipv6.disable=1',
+  },
+  { name: '7.2', line: '7.2', suite: 'trixie-backports', expected: 'works', why: 'current' },
 ];

@@ -27,7 +27,7 @@ interface Options {
   readonly save: boolean;
 }
 
-const kernelLines = kernels.map(({ line }) => line);
+const kernelNames = kernels.map(({ name }) => name);
 
 const tool: ToolSpec<Options> = {
   program: './run test --kernels',
@@ -35,8 +35,8 @@ const tool: ToolSpec<Options> = {
     'The shipped BPF object and the tests of the datapath on kernels that this machine does not run, each booted in emulation. Exit code 1: a kernel does not do what is expected of it.',
   options: {
     only: {
-      ...listOption(enumOption({ description: 'kernels by line', values: kernelLines }), {
-        default: kernelLines,
+      ...listOption(enumOption({ description: 'kernels by name', values: kernelNames }), {
+        default: kernelNames,
       }),
       format: () => 'all',
     },
@@ -52,15 +52,16 @@ const tool: ToolSpec<Options> = {
 };
 
 async function run(archive: Archive, spec: KernelSpec, timeoutMs: number): Promise<KernelRun> {
-  const say = (line: string): void => console.log(`[${spec.line}] ${line}`);
+  const say = (line: string): void => console.log(`[${spec.name}] ${line}`);
   say(`fetching from ${spec.suite}`);
   const kernel = archive.kernel(spec);
   say(`booting ${kernel.release}, package ${kernel.version}`);
-  const runDirectory = join(directory, `run-${spec.line}`);
+  const runDirectory = join(directory, `run-${spec.name}`);
   const paths = { repository: root, node: process.execPath };
   const { ended, seconds } = await boot({
     kernel,
     paths,
+    parameters: spec.parameters ?? '',
     directory: runDirectory,
     timeoutMs,
     onLine: say,
@@ -96,7 +97,7 @@ async function main({ only, minutes, save }: Options): Promise<number> {
   const suites = [...new Set(kernels.map(({ suite }) => suite))];
   const archive = Archive.open(join(directory, 'archive'), suites);
   const runs: KernelRun[] = [];
-  const chosen = kernels.filter(({ line }) => only.includes(line));
+  const chosen = kernels.filter(({ name }) => only.includes(name));
   for (const spec of chosen) runs.push(await run(archive, spec, minutes * 60_000));
   if (save) {
     const file = join(root, `docs/results/kernels-${new Date().toISOString().slice(0, 10)}.md`);

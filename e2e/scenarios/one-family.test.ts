@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
+import { hasIpv6 } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
@@ -111,7 +112,7 @@ async function startNode(
     options: { 'search-suffixes': '.' },
     environment: () => environment,
   });
-  if (lacksIpv6) environment = withoutIpv6(tandem.directory);
+  if (lacksIpv6 && hasIpv6) environment = withoutIpv6(tandem.directory);
   writeObjects(tandem, node, family, services);
   const client = node.own(Probe.start(node.pod('client').namespace));
   return new Lab(node, tandem, client, family, environment);
@@ -276,6 +277,7 @@ test('IPv6 switched off by sysctl: healthy, enforced, and IPv6 of pods goes nowh
   assert.doesNotMatch((await lab.status()).status.notes.join('\n'), /IPv6 is switched off/);
 });
 
+// ./run test --kernels runs it by this name on a kernel that was booted with ipv6.disable=1.
 test('a kernel that refuses sockets of IPv6: healthy and enforced, with each member alone too', async () => {
   // The addresses and rules of IPv6 are the kernel's own: there must be none.
   await using lab = await startNode(ipv4, (node) => node.node.sysctl(off), { lacksIpv6: true });

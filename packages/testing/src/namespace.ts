@@ -6,7 +6,7 @@
  * what a killed one left can be told by its dead pid and removed.
  */
 
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isProcessAlive, runShort, tryRun } from './process.ts';
@@ -16,6 +16,11 @@ const ownedName = /^td([0-9a-z]+)-(\d+|unbound)-/;
 
 /** "td<pid>-": the start of the name of everything that this process makes on the machine. */
 export const ownPrefix: string = `td${process.pid.toString(36)}-`;
+
+/** False with `ipv6.disable=1`: there what belongs to IPv6 is left out. */
+export const hasIpv6: boolean = existsSync('/proc/sys/net/ipv6');
+/** Whether a command has an IPv6 address; a MAC address has no two colons in a row. */
+const isIpv6 = (command: string): boolean => command.includes('::');
 
 let nextNumber = 0;
 let cleaned: Promise<unknown> | null = null;
@@ -53,7 +58,8 @@ export class Namespace implements AsyncDisposable {
 
   /** Runs `ip` commands, each without the word "ip", in one process; addresses tell the family. */
   async ip(commands: readonly string[]): Promise<void> {
-    await runShort('ip', ['-n', this.name, '-batch', '-'], `${commands.join('\n')}\n`);
+    const possible = hasIpv6 ? commands : commands.filter((command) => !isIpv6(command));
+    await runShort('ip', ['-n', this.name, '-batch', '-'], `${possible.join('\n')}\n`);
   }
 
   async ipJson(args: readonly string[]): Promise<unknown> {
@@ -65,7 +71,10 @@ export class Namespace implements AsyncDisposable {
     for (const key of Object.keys(values)) {
       if (!key.startsWith('net.')) throw new TypeError(`${key} is not a sysctl of a namespace`);
     }
-    const settings = Object.entries(values).map(([key, value]) => `${key}=${value}`);
+    const settings = Object.entries(values)
+      .filter(([key]) => hasIpv6 || !key.startsWith('net.ipv6.'))
+      .map(([key, value]) => `${key}=${value}`);
+    if (settings.length === 0) return;
     await this.run('sysctl', ['-qw', ...settings]);
   }
 

@@ -8,7 +8,7 @@
  */
 
 import { iptablesRules, nftablesRules, type ServiceSpec } from './kube-proxy.ts';
-import { Namespace } from './namespace.ts';
+import { hasIpv6, Namespace } from './namespace.ts';
 import {
   bridgeCommands,
   hostSideCommands,
@@ -88,7 +88,8 @@ export class TestNode implements AsyncDisposable {
       await this.node.run('nft', ['-f', '-'], nftablesRules(services, masquerade));
     } else if (this.kubeProxy === 'iptables') {
       await this.node.run('iptables-restore', [], iptablesRules(services, 4, masquerade[4]));
-      await this.node.run('ip6tables-restore', [], iptablesRules(services, 6, masquerade[6]));
+      if (hasIpv6)
+        await this.node.run('ip6tables-restore', [], iptablesRules(services, 6, masquerade[6]));
     }
   }
 
