@@ -191,3 +191,38 @@ for (const [what, values, message] of [
     assert.match(stderr, message);
   });
 }
+
+test('one value names the API server, for nodes on which kube-proxy comes later', async () => {
+  const set = ['--set', 'k8s.serviceHost=api.example,k8s.servicePort=443'];
+  const asks = (await rendered(...set, '--set', 'cleanup.onUninstall=true'))
+    .filter(({ kind }) => ['DaemonSet', 'Deployment', 'Job'].includes(kind))
+    .map((object) => {
+      const env = podsOf([object]).flatMap(containersOf)[0]?.env ?? [];
+      const of = (name: string) => env.find((each) => each.name === name)?.value;
+      return `${object.metadata.name} ${of('KUBERNETES_SERVICE_HOST')}:${of('KUBERNETES_SERVICE_PORT')}`;
+    });
+  const none = 'undefined:undefined';
+  assert.deepEqual(
+    asks.toSorted(),
+    [
+      'tandem-agent api.example:443',
+      'tandem-controller api.example:443',
+      `tandem-dns-proxy ${none}`,
+      `tandem-uninstall ${none}`,
+      'tandem-uninstall api.example:443',
+    ].toSorted(),
+  );
+  const variables = podsOf(await rendered())
+    .flatMap(containersOf)
+    .flatMap(({ env = [] }) => env);
+  assert.deepEqual(
+    variables.filter(({ name }) => name.startsWith('KUBERNETES_')),
+    [],
+    'as kubelet says',
+  );
+});
+
+test('definitions are no part of the chart: Helm would neither upgrade them nor leave those of others alone', async () => {
+  const kinds = (await rendered('--include-crds')).map(({ kind }) => kind);
+  assert.ok(!kinds.includes('CustomResourceDefinition'));
+});

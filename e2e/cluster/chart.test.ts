@@ -191,33 +191,6 @@ test('AppArmor leaves bpffs to the agent alone, SELinux the node to both, and ne
   }
 });
 
-test('one value names the API server, for nodes on which kube-proxy comes later', async () => {
-  const set = ['--set', 'k8s.serviceHost=api.example,k8s.servicePort=443'];
-  const asks = (await rendered(...set, '--set', 'cleanup.onUninstall=true'))
-    .filter(({ kind }) => ['DaemonSet', 'Deployment', 'Job'].includes(kind))
-    .map(({ metadata, spec }) => {
-      const { env } = spec!.template.spec.containers[0];
-      const of = (name: string) => (env ?? []).find((each) => each.name === name)?.value;
-      return `${metadata.name} ${of('KUBERNETES_SERVICE_HOST')}:${of('KUBERNETES_SERVICE_PORT')}`;
-    });
-  const none = 'undefined:undefined';
-  assert.deepEqual(
-    asks.toSorted(),
-    [
-      'tandem-agent api.example:443',
-      'tandem-controller api.example:443',
-      `tandem-dns-proxy ${none}`,
-      `tandem-uninstall ${none}`,
-      'tandem-uninstall api.example:443',
-    ].toSorted(),
-  );
-  const { env } = (await podOf('agent')).containers[0];
-  assert.ok(
-    env.every(({ name }) => !name.startsWith('KUBERNETES_')),
-    'as kubelet says',
-  );
-});
-
 test('the DNS proxy is never root, reads the policy of the node and cannot write it', async () => {
   const { securityContext, volumeMounts } = (await podOf('dns-proxy')).containers[0];
   assert.equal(securityContext['runAsUser'], proxyUid);
@@ -376,11 +349,6 @@ test('without the controller nothing of it is there, and NOTES warn', async () =
     objects.filter(({ metadata }) => /controller/.test(metadata.name)).map(({ kind }) => kind),
     [],
   );
-});
-
-test('definitions are no part of the chart: Helm would neither upgrade them nor leave those of others alone', async () => {
-  const kinds = (await rendered('--include-crds')).map(({ kind }) => kind);
-  assert.ok(!kinds.includes('CustomResourceDefinition'));
 });
 
 test('traps of policies warn, or deny, or are off', async () => {

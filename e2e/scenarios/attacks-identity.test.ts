@@ -48,14 +48,10 @@ const standard = await startStandardNode({
       ],
     }),
     networkPolicy({
-      name: 'attacker',
-      selects: { app: 'attacker' },
-      egress: [{ toEntities: ['host'] }],
+      ...{ name: 'attacker', selects: { app: 'attacker' }, egress: [{ toEntities: ['host'] }] },
     }),
     networkPolicy({
-      name: 'worldly',
-      selects: { app: 'worldly' },
-      egress: [{ toEntities: ['world'] }],
+      ...{ name: 'worldly', selects: { app: 'worldly' }, egress: [{ toEntities: ['world'] }] },
     }),
     networkPolicy({
       name: 'sealed',
@@ -350,17 +346,15 @@ describe('an address that is used again while the agent is dead', () => {
 
 describe('a pod of another node in the pod CIDR of this one', () => {
   test('works both ways: an IPAM of the CNI, as Calico has it', async () => {
-    const addresses = ['10.1.0.200', 'fd00:1::200'] as const;
-    await node.remote.ip([
-      `addr add ${addresses[0]}/32 dev lo`,
-      `addr add ${addresses[1]}/128 dev lo nodad`,
-    ]);
+    const [four, six] = ['10.1.0.200', 'fd00:1::200'] as const;
+    await node.remote.ip([`addr add ${four}/32 dev lo`, `addr add ${six}/128 dev lo nodad`]);
+    const { remoteNode4, remoteNode6 } = plan;
     await node.node.ip([
-      `route add ${addresses[0]} via ${plan.remoteNode4}`,
-      `route add ${addresses[1]} via ${plan.remoteNode6}`,
+      `route add ${four} via ${remoteNode4}`,
+      `route add ${six} via ${remoteNode6}`,
     ]);
-    await writePods([...base, away('calico', ...addresses)]);
-    for (const address of addresses) {
+    await writePods([...base, away('calico', four, six)]);
+    for (const address of [four, six]) {
       const to = addressOf(pods.web, address);
       await remote.tcp({ to, port, source: address, timeoutMs: 1000 });
       assert.ok(await canConnect(web, address, port), address);
@@ -496,12 +490,8 @@ test('a bridge whose last pod is gone stays a bridge of pods, with the agent dea
   await tandem.startProcess('agent');
   await tandem.waitForMembers(['agent']);
   await tandem.kill('agent');
-  const ghost = await node.addPod({
-    name: 'ghost-last',
-    kind: 'bridge',
-    ipv4: '10.1.2.250',
-    ipv6: 'fd00:1:2::250',
-  });
+  const addresses = { ipv4: '10.1.2.250', ipv6: 'fd00:1:2::250' } as const;
+  const ghost = await node.addPod({ name: 'ghost-last', kind: 'bridge', ...addresses });
   await using probe = Probe.start(ghost.namespace);
   await using atServer = await server.capture({ contains: token });
   const frame = frameOf(ghost, datagram('203.0.113.99', addressOf(pods.server, '10.')));

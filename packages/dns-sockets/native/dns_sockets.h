@@ -5,8 +5,7 @@
  * JavaScript. It decides nothing: it never reads a payload byte, and every word that JavaScript
  * writes is copied once, checked, and only then used.
  *
- * There is no static state. One struct ds_env belongs to one Node-API environment (the main thread
- * or one worker thread) and owns all loops, unix and netlink sockets, and file descriptors made there.
+ * There is no static state: one struct ds_env of each Node-API environment (thread) owns all that is made there.
  */
 #ifndef TANDEM_DNS_SOCKETS_H
 #define TANDEM_DNS_SOCKETS_H
