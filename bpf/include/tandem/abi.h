@@ -93,7 +93,7 @@ struct td_class_key {
 
 enum td_class_flags {
 	TD_CLASS_CLUSTER = 1 << 0,        /* pod, node, service, API server: FQDN selectors never apply */
-	TD_CLASS_NODE = 1 << 1,           /* an address of a node; without CLUSTER: a link-local one that no pod may claim */
+	TD_CLASS_NODE = 1 << 1,           /* no pod may claim it; with CLUSTER: an address of a node */
 	TD_CLASS_SERVICE = 1 << 2,
 	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
 	/*
@@ -102,6 +102,20 @@ enum td_class_flags {
 	 */
 	TD_CLASS_LOCAL_PODS = 1 << 4,
 	TD_CLASS_HOST = 1 << 5,           /* an address of this node's interfaces: as a source of what this node made alone */
+};
+/*
+ * The owner of the address: the meaning of each combination of these three flags that the agent writes; it writes no other. Combinations
+ * of the other flags mean what their flags mean. abi-version.test.ts of packages/datapath compares this table too, so that a
+ * combination that gets a meaning, or another one, raises TD_ABI_VERSION.
+ */
+#define TD_CLASS_OWNER (TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_HOST)
+enum td_class_owner {
+	TD_OWNER_WORLD = 0,
+	TD_OWNER_CLUSTER = TD_CLASS_CLUSTER,
+	TD_OWNER_A_NODE = TD_CLASS_CLUSTER | TD_CLASS_NODE,
+	TD_OWNER_THIS_NODE = TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_HOST,
+	/* in policy the world's, because on another link another host may have it */
+	TD_OWNER_WORLD_AND_NO_POD_MAY_CLAIM_IT = TD_CLASS_NODE,
 };
 /* FQDN selectors are ignored for, and `learn` refuses, addresses of these classes. */
 #define TD_CLASS_NEVER_LEARN \

@@ -3,7 +3,7 @@
 
 /**
  * The meaning of entries of the agent's maps, by ABI version. A test that fails here says that programs or agents of the version before
- * would misread an entry: a field that moves, and a reserved one or a bit of a value that gets a meaning, raise TD_ABI_VERSION, with
+ * would misread an entry: a field that moves, and a reserved one, a bit of a value or a combination of bits that gets a meaning, raise TD_ABI_VERSION, with
  * a way there and back in migrations.ts. The text of the new version then takes the place of this one.
  */
 
@@ -26,6 +26,10 @@ struct td_endpoint { __u32 id; __u32 policy_id; __u32 veth_ifindex; __u32 l3_ifi
 struct td_class_key { __u32 prefixlen; struct td_addr addr; };
 enum td_class_flags { TD_CLASS_CLUSTER = 1 << 0, TD_CLASS_NODE = 1 << 1, TD_CLASS_SERVICE = 1 << 2,
   TD_CLASS_LINK_LOCAL = 1 << 3, TD_CLASS_LOCAL_PODS = 1 << 4, TD_CLASS_HOST = 1 << 5, };
+#define TD_CLASS_OWNER (TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_HOST)
+enum td_class_owner { TD_OWNER_WORLD = 0, TD_OWNER_CLUSTER = TD_CLASS_CLUSTER,
+  TD_OWNER_A_NODE = TD_CLASS_CLUSTER | TD_CLASS_NODE, TD_OWNER_THIS_NODE = TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_HOST,
+  TD_OWNER_WORLD_AND_NO_POD_MAY_CLAIM_IT = TD_CLASS_NODE, };
 #define TD_CLASS_NEVER_LEARN \\
   (TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_SERVICE | TD_CLASS_LINK_LOCAL | TD_CLASS_LOCAL_PODS)
 struct td_class { __u32 id; __u32 flags; };

@@ -38,6 +38,7 @@ import type {
 import { classesOnlyIn } from '../model/class-table.ts';
 import type { ClusterState, NodeContext, PolicyState } from '../model/cluster-state.ts';
 import type { Compiled, PolicyEntry } from '../model/desired.ts';
+import { ClassOwner, classOwnerFlags } from '../model/kernel-numbers.ts';
 import { StableIds } from '../model/stable-ids.ts';
 import { expandClasses, expandPolicy } from './expand.ts';
 import { FittingCompiler } from './fit.ts';
@@ -247,7 +248,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   ),
   facts: fc.constantFrom<Partial<NodeContext>>(
     ...[{}, {}, {}, { nodeLocalDns: [address('169.254.20.10')] }],
-    { localAddresses: [address('10.244.1.9')] },
+    { localAddresses: [address('10.244.1.9')], linkLocalAddresses: [address('fe80::1')] },
   ),
   isApplied: fc.boolean(),
 });
@@ -333,6 +334,8 @@ const budgets: fc.Arbitrary<Budgets> = fc.constantFrom(
   { ...nodeBudgets, dns_servers: 1 },
 );
 
+const classOwners = new Set<number>(Object.values(ClassOwner));
+
 test('compiled from what changed is as compiled from nothing', () => {
   fc.assert(
     fc.property(
@@ -357,6 +360,9 @@ test('compiled from what changed is as compiled from nothing', () => {
           const compiled: Compiled = compiler.compile(state as ClusterState, options, ids);
           const fresh = new FittingCompiler(budget).compile(cluster.copy(), options, ids);
           assert.deepEqual(parts(compiled), parts(fresh));
+          for (const { flags } of compiled.classes) {
+            assert.ok(classOwners.has(flags & classOwnerFlags), `${flags} has no meaning in abi.h`);
+          }
           policyMap.change(compiled);
           assert.deepEqual(policyMap.entries, wholePolicyMap(fresh));
           if (!isApplied) continue;

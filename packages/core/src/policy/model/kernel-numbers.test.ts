@@ -60,6 +60,23 @@ test('the numbers are those of abi.h', () => {
   for (const [name, value] of rows) assert.equal(value, abiNumber(name), name);
 });
 
+test('owners of classes are the combinations of flags that abi.h lists', () => {
+  const body = /enum td_class_owner \{(.*?)\};/s.exec(abi)?.[1]?.replaceAll(/\/\*.*?\*\//gs, '');
+  assert(body !== undefined);
+  const listed = [...body.matchAll(/TD_OWNER_(\w+) = ([^,]+),/g)].map(
+    ([, name = '', value = '']) => [
+      name.toLowerCase().replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
+      value === '0' ? 0 : value.split('|').reduce((flags, one) => flags | abiNumber(one.trim()), 0),
+    ],
+  );
+  assert.deepEqual(Object.fromEntries(listed), { ...numbers.ClassOwner });
+  const mask = /TD_CLASS_OWNER \(([^)]+)\)/.exec(abi)?.[1]?.split('|') ?? [];
+  assert.equal(
+    numbers.classOwnerFlags,
+    mask.reduce((flags, one) => flags | abiNumber(one.trim()), 0),
+  );
+});
+
 test('never-learn is the union of the flags that abi.h lists', () => {
   const body = /TD_CLASS_NEVER_LEARN \\\n\s*\(([^)]+)\)/.exec(abi)?.[1];
   assert(body !== undefined);

@@ -30,6 +30,17 @@ export const ClassFlag = {
   host: 32,
 } as const;
 
+/** td_class_owner: the combinations of `cluster`, `node` and `host` (TD_CLASS_OWNER) that classes have, each with its meaning. */
+export const ClassOwner = {
+  world: 0,
+  cluster: 1,
+  aNode: 3,
+  thisNode: 35,
+  worldAndNoPodMayClaimIt: 2,
+} as const;
+/** TD_CLASS_OWNER. */
+export const classOwnerFlags: number = ClassFlag.cluster | ClassFlag.node | ClassFlag.host;
+
 /** TD_CLASS_NEVER_LEARN: FQDN selectors never apply to addresses with one of these flags. */
 export const classNeverLearn: number =
   ClassFlag.cluster |
