@@ -14,7 +14,7 @@ import { ownPrefix } from '@tandem/testing/namespace';
 import { adminContext } from '../../test/admin-context.ts';
 import { smallStore } from '../../test/small-store.ts';
 import { KernelView } from './kernel-view.ts';
-import { degradations } from './status.ts';
+import { degradations, statusOf } from './status.ts';
 
 const pinRoot = `/sys/fs/bpf/${ownPrefix}0`;
 const bpf = fileURLToPath(new URL('../../../../bpf', import.meta.url));
@@ -57,14 +57,26 @@ insideNamespace(import.meta, () => {
     assert.deepEqual(said(), []);
     assert.ok(kernel.mapFill().some(({ name }) => name === 'endpoints'));
     assert.deepEqual(kernel.heavyEndpoints(), []);
+    assert.equal(kernel.counters()['drop_no_match'], 0);
     datapath[Symbol.dispose]();
     nowNs += 1e12;
     const problems = said();
-    for (const what of [/entries of endpoints/, /entries of policy/, /learned/, /ask much now/])
+    for (const what of [
+      /entries of endpoints/,
+      /entries of policy/,
+      /learned/,
+      /ask much now/,
+      /counters/,
+    ])
       assert.ok(
         problems.some((each) => what.test(each)),
         String(what),
       );
     assert.deepEqual([kernel.mapFill(), kernel.heavyEndpoints()], [[], null]);
+    assert.deepEqual(kernel.counters(), {});
+    const { members, lanes, degraded } = statusOf(context);
+    assert.equal(members?.length, 0);
+    assert.equal(lanes?.queriesRefused, 0);
+    assert.ok(degraded?.some(({ code }) => code === 'kernel-values-unreadable'));
   });
 });

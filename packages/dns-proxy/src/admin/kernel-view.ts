@@ -74,8 +74,9 @@ export class KernelView {
     return this.#isAgent ? this.#datapath.isJudging() : null;
   }
 
-  counters(): Record<string, number> {
-    return readCounters(this.#datapath);
+  /** By lower-case name; none if they cannot be read. */
+  counters(): Readonly<Record<string, number>> {
+    return this.#read('counters of packets', {}, () => readCounters(this.#datapath));
   }
 
   /** Entries of each map that can be read; counted at most every `mapCountAgeMs`. */
@@ -120,7 +121,7 @@ export class KernelView {
     return this.#heavy;
   }
 
-  /** Values that `mapFill`, `learned` and `heavyEndpoints` could not read when they last did, in words. */
+  /** Values that `counters`, `mapFill`, `learned` and `heavyEndpoints` could not read when they last did, in words. */
   unreadable(): readonly string[] {
     return [...this.#unreadable].map(([what, reason]) => `${what}: ${reason}`);
   }

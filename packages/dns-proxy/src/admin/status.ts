@@ -48,6 +48,7 @@ export function degradations(context: AdminContext): readonly Degradation[] {
   const maps = kernel.mapFill();
   kernel.learned();
   kernel.heavyEndpoints();
+  kernel.counters();
   return [
     ...nodeDegradations({
       members,
@@ -79,6 +80,7 @@ function unreadableProblem(what: string): Degradation {
 export function statusOf(context: AdminContext): StatusResponseInit {
   const { kernel } = context;
   const { nodeName, ...policy } = context.policy();
+  const counters = kernel.counters();
   return {
     version: {
       version,
@@ -93,12 +95,12 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     members: kernel.members().map(memberMessage),
     policy: { ...policy, requiredRevision: kernel.requiredRevision() },
     sync: syncMessage(context),
-    dropReader: dropReaderMessage(context),
+    dropReader: dropReaderMessage(context, counters),
     maps: [...kernel.mapFill()],
     degraded: [...degradations(context)],
     notes: [...familyNotes(), ...context.ownNotes()],
     learned: learnedMessages(context),
-    lanes: lanesMessage(context),
+    lanes: lanesMessage(context, counters),
     diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
 }
@@ -114,8 +116,13 @@ function learnedMessages({ kernel, store }: AdminContext): LearnedNamespaceInit[
     .toSorted((left, right) => right.used - left.used);
 }
 
-function lanesMessage({ kernel, store, dnsCounters }: AdminContext): LaneStatusInit {
-  const counters = kernel.counters();
+/** Counters of the kernel by lower-case name; none if they cannot be read, which `degraded` says. */
+type KernelCounters = ReturnType<AdminContext['kernel']['counters']>;
+
+function lanesMessage(
+  { kernel, store, dnsCounters }: AdminContext,
+  counters: KernelCounters,
+): LaneStatusInit {
   const heavy = kernel.heavyEndpoints();
   return {
     selected: (counters['selected'] ?? 0) + (counters['selected_stale'] ?? 0),
@@ -147,7 +154,10 @@ function memberMessage(member: MemberStatus): MemberStatusInit {
   };
 }
 
-function dropReaderMessage({ drops, store }: AdminContext): DropReaderStatusInit | null {
+function dropReaderMessage(
+  { drops, store }: AdminContext,
+  counters: KernelCounters,
+): DropReaderStatusInit | null {
   const reader = drops();
   if (reader === null) return null;
   const holder = reader.holder();
@@ -158,8 +168,8 @@ function dropReaderMessage({ drops, store }: AdminContext): DropReaderStatusInit
     ageMs: Math.min(holder?.ageMs ?? 0, 0xffffffff),
     seen: store.drops.seen,
     missing: store.drops.missing,
-    kernelLost: reader.kernelLost('ring-full'),
-    kernelLimited: reader.kernelLost('rate-limit'),
+    kernelLost: counters['events_lost'] ?? 0,
+    kernelLimited: counters['events_limited'] ?? 0,
   };
 }
 

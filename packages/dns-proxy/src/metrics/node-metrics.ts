@@ -61,9 +61,9 @@ export function addNodeMetrics(
 }
 
 function addKernelMetrics(metrics: Metrics, { kernel, clock }: AdminContext): void {
-  let counters: Record<string, number> = {};
+  let counters: Readonly<Record<string, number>> = {};
   let readMs = -Infinity;
-  const read = (): Record<string, number> => {
+  const read = (): Readonly<Record<string, number>> => {
     const nowMs = clock.monotonicMs();
     if (nowMs - readMs > countersAgeMs) {
       counters = kernel.counters();
@@ -71,18 +71,21 @@ function addKernelMetrics(metrics: Metrics, { kernel, clock }: AdminContext): vo
     }
     return counters;
   };
+  // What cannot be read has no sample: a counter that falls to 0 would count twice.
+  const valueOf = (
+    labels: NonNullable<MetricSample['labels']>,
+    name: string,
+  ): readonly MetricSample[] => {
+    const value = read()[name];
+    return value === undefined ? [] : [{ labels, value }];
+  };
   const drops = Object.keys(tdCounterHelp).filter((name) => name.startsWith(dropPrefix));
   metrics.counters({ name: droppedMetric, help: 'packets dropped, by reason' }, ['reason'], () =>
-    drops.map((name) => ({
-      labels: { reason: name.slice(dropPrefix.length) },
-      value: read()[name] ?? 0,
-    })),
+    drops.flatMap((name) => valueOf({ reason: name.slice(dropPrefix.length) }, name)),
   );
   for (const [name, help] of Object.entries(tdCounterHelp)) {
     if (name.startsWith(dropPrefix)) continue;
-    metrics.counters({ name: datapathSeries(name), help }, [], () => [
-      { value: read()[name] ?? 0 },
-    ]);
+    metrics.counters({ name: datapathSeries(name), help }, [], () => valueOf({}, name));
   }
   const perMap = (of: 'entries' | 'capacity'): readonly MetricSample[] =>
     kernel.mapFill().map((map) => ({ labels: { map: map.name }, value: map[of] }));
