@@ -22,6 +22,8 @@ export interface LearnPlan {
   readonly rounds: number | null;
   readonly namespaceId: number;
   readonly expires: number;
+  /** `random`: how many in 10 additions are offers. Default 0. */
+  readonly offersIn10?: number;
 }
 
 /** struct td_learn_request: what this process writes, by offset; learn.concurrent.test.ts checks it. */
@@ -33,6 +35,7 @@ export const requestLayout = {
   namespace_id: 24,
   op: 28,
   result: 30,
+  offered: 36,
 } as const;
 const batchMax = 128;
 const op = { ADD: 1, REMOVE: 2 } as const;
@@ -42,6 +45,7 @@ interface Request {
   readonly op: number;
   readonly address: Uint8Array;
   readonly selector: number;
+  readonly isOffered?: boolean;
 }
 
 function run(plan: LearnPlan): { busy: number; results: Record<number, number> } {
@@ -68,6 +72,7 @@ function run(plan: LearnPlan): { busy: number; results: Record<number, number> }
         view.setUint32(at + requestLayout.expires_s, plan.expires, true);
         view.setUint32(at + requestLayout.namespace_id, plan.namespaceId, true);
         view.setUint16(at + requestLayout.op, request.op, true);
+        view.setUint32(at + requestLayout.offered, request.isOffered === true ? 1 : 0, true);
       }
       argsView.setUint32(0, plan.writer, true);
       argsView.setUint32(4, batch.length, true);
@@ -96,6 +101,7 @@ function run(plan: LearnPlan): { busy: number; results: Record<number, number> }
       op: random(10) === 0 ? op.REMOVE : op.ADD,
       address: addresses[random(addresses.length)] as Uint8Array,
       selector: plan.selectors[random(plan.selectors.length)]!,
+      isOffered: random(10) < (plan.offersIn10 ?? 0),
     }));
   for (let round = 0; round < (plan.rounds ?? Infinity); round++) {
     if (plan.kind === 'random') {

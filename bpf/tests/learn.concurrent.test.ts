@@ -12,6 +12,7 @@ import { addressText, mappedAddressBytes } from '@tandem/testing/address';
 import { waitFor } from '@tandem/testing/wait';
 import { Fixture } from './fixture.ts';
 import { type LearnPlan, requestLayout } from './learn-process.ts';
+import { keptState, OrderReplay, takeSteps } from './order-replay.ts';
 import { OrderState, setShare } from './order-state.ts';
 import { allSlots, assertWhole, counted as slotsCounted } from './stored.ts';
 
@@ -223,6 +224,45 @@ test('four namespaces want more than the map has; a fifth keeps what it learned'
   for (const { results } of reports) assert.deepEqual(refusalsOf(results), []);
   const state = new OrderState(small);
   assert.deepEqual(state.namesOf(5), before);
+  assertWhole(small);
+});
+
+const modelMs = process.env['TANDEM_TEST_TIER'] === 'full' ? 60_000 : 2000;
+
+test(`four processes for ${modelMs / 1000} s: each place and victim is the model's, and so are the lists`, async (t) => {
+  using small = new Fixture({ fqdn: 1024 }, true, { pairs: places, quota_namespace: places });
+  // One is always over its share, one reaches its limit, one has a share that it cannot fill.
+  const shares = [
+    [0, places],
+    [share, 300],
+    [share, places],
+    [2 * share, places],
+  ] as const;
+  for (const [n, [guaranteed, limit]] of shares.entries())
+    setShare(small, n + 1, guaranteed, limit);
+  const replay = new OrderReplay(new OrderState(small).spaces, places);
+  const counts: Record<string, number> = {};
+  const end = performance.now() + modelMs;
+  let total = 0;
+  do {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other: between them nobody writes
+    await learnIn(
+      crowds.map((plan) => ({ ...plan, offersIn10: plan.writer, rounds: 200 })),
+      small,
+    );
+    for (const step of takeSteps(small)) {
+      const expected = replay.run(step);
+      assert.equal(expected, null, `step ${total}, ${JSON.stringify(step)}, should be ${expected}`);
+      const kind = step.name === 'evict' && step.space === step.other ? 'evict own' : step.name;
+      counts[kind] = (counts[kind] ?? 0) + 1;
+      total += 1;
+    }
+    assert.deepEqual(keptState(small), replay.state());
+  } while (performance.now() < end);
+  t.diagnostic(`${total} steps: ${JSON.stringify(counts)}`);
+  for (const kind of ['take', 'evict', 'evict own', 'refuse', 'link', 'touch', 'remove']) {
+    assert.ok((counts[kind] ?? 0) > 0, `no step is ${kind}: ${JSON.stringify(counts)}`);
+  }
   assertWhole(small);
 });
 

@@ -69,6 +69,7 @@ __noinline int order_take(struct pair_name *name, struct pair_name *victim)
 		place = giver->head;
 		if (!place) {
 			space->refused += 1;
+			order_trace_add(&order.trace, TD_STEP_REFUSE, name->space, 0, number);
 			bpf_spin_unlock(&order.all->lock);
 			return 0;
 		}
@@ -83,6 +84,9 @@ __noinline int order_take(struct pair_name *name, struct pair_name *victim)
 		victim->selector = pair->selector;
 		victim->space = number;
 		victim->place = place;
+		order_trace_add(&order.trace, TD_STEP_EVICT, name->space, place, number);
+	} else {
+		order_trace_add(&order.trace, TD_STEP_TAKE, name->space, place, 0);
 	}
 	pair = pair_at(&order, place);
 	pair->state = TD_PAIR_TAKEN;
@@ -110,6 +114,7 @@ __noinline int order_spare(struct pair_name *name, const struct pair_name *victi
 		space->replaced -= 1;
 	else
 		space->yielded -= 1;
+	order_trace_add(&order.trace, TD_STEP_SPARE, name->space, victim->place, victim->space);
 	pair_name_to(pair, victim);
 	pair_append(&order, space, pair, victim->place);
 	used_add(&order, victim->space, 1);
@@ -129,9 +134,11 @@ __noinline int order_link(const struct pair_name *name)
 	pair = pair_at(&order, name->place);
 	bpf_spin_lock(&order.all->lock);
 	if (pair->state == TD_PAIR_GONE) {
+		order_trace_add(&order.trace, TD_STEP_FREE, name->space, name->place, 0);
 		free_put(&order, pair, name->place);
 		used_add(&order, name->space, -1);
 	} else {
+		order_trace_add(&order.trace, TD_STEP_LINK, name->space, name->place, 0);
 		pair_append(&order, space_at(&order, name->space), pair, name->place);
 	}
 	bpf_spin_unlock(&order.all->lock);
@@ -146,6 +153,7 @@ __noinline int order_give_back(const struct pair_name *name)
 	if (!name || !order_get(&order))
 		return 0;
 	bpf_spin_lock(&order.all->lock);
+	order_trace_add(&order.trace, TD_STEP_FREE, name->space, name->place, 0);
 	free_put(&order, pair_at(&order, name->place), name->place);
 	used_add(&order, name->space, -1);
 	bpf_spin_unlock(&order.all->lock);
@@ -168,6 +176,7 @@ __noinline int order_touch(const struct pair_name *name)
 	is_own = pair_is(pair, name) &&
 		 (pair->state == TD_PAIR_LINKED || pair->state == TD_PAIR_TAKEN);
 	if (is_own && pair->state == TD_PAIR_LINKED && space->tail != name->place) {
+		order_trace_add(&order.trace, TD_STEP_TOUCH, name->space, name->place, 0);
 		pair_unlink(&order, space, pair);
 		pair_append(&order, space, pair, name->place);
 	}
@@ -187,6 +196,7 @@ __noinline int order_remove(const struct pair_name *name)
 	bpf_spin_lock(&order.all->lock);
 	if (pair_is(pair, name)) {
 		if (pair->state == TD_PAIR_LINKED) {
+			order_trace_add(&order.trace, TD_STEP_REMOVE, name->space, name->place, 0);
 			pair_unlink(&order, space_at(&order, name->space), pair);
 			free_put(&order, pair, name->place);
 			used_add(&order, name->space, -1);

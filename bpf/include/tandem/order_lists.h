@@ -8,6 +8,7 @@
 #define TANDEM_ORDER_LISTS_H
 
 #include <tandem/maps.h>
+#include <tandem/order_trace.h>
 #include <tandem/packet.h>
 
 #define TD_SPACE_OFFERS 0u
@@ -37,6 +38,7 @@ static __always_inline __u32 slot_space(__u32 word)
 struct order {
 	struct td_order *all;
 	struct all_pairs *pairs;
+	struct order_trace trace;
 };
 
 static __always_inline bool order_get(struct order *order)
@@ -45,7 +47,7 @@ static __always_inline bool order_get(struct order *order)
 
 	order->all = bpf_map_lookup_elem(&learned_order, &zero);
 	order->pairs = bpf_map_lookup_elem(&learned_pairs, &zero);
-	return order->all && order->pairs;
+	return order->all && order->pairs && order_trace_get(&order->trace);
 }
 
 /* The compiler must not move the mask behind what it knows of the index: the verifier would not. */
