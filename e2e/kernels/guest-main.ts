@@ -6,6 +6,7 @@
  * the tests of the datapath on real paths. Results go to files of the machine; lines to the console say how far it is.
  */
 
+import { spawnSync } from 'node:child_process';
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, join } from 'node:path';
@@ -19,6 +20,7 @@ import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { encodeConfig } from '@tandem/datapath/config';
 import { hasIpv6 } from '@tandem/testing/namespace';
 import {
+  type DoctorText,
   factsFile,
   type GuestFacts,
   type ProgramVerdict,
@@ -31,6 +33,7 @@ const objectPath = join(root, 'bpf/build/tandem.bpf.o');
 const reasonLines = 6;
 /** Emulation on a busy machine. */
 const patience = 8;
+const doctorMs = 120_000;
 /**
  * V8 strips types by WebAssembly. In emulation its change to the optimizing compiler ended test files by "Check failed:
  * it->second.Size() > offset" (StackFrameIterator in Runtime_WasmTriggerTierUp, node 24.21).
@@ -144,6 +147,21 @@ function resultOf(event: Finished): TestResult {
   };
 }
 
+/** As an operator runs it, from the sources: the guest may have no build. */
+function doctor(): DoctorText {
+  const args = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
+  const command = [join(root, 'packages/cli/src/main.ts'), 'doctor', '--preflight'];
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...execArgv, ...args, ...command],
+    {
+      encoding: 'utf8',
+      timeout: doctorMs,
+    },
+  );
+  return { code: status, text: `${stdout}${stderr}`.replaceAll(root, '') };
+}
+
 async function main(directory: string): Promise<void> {
   const missing = probeFeatures()
     .filter(({ supported }) => !supported)
@@ -155,8 +173,10 @@ async function main(directory: string): Promise<void> {
     missing,
     programs,
     objectError: load(null).reason,
+    doctor: doctor(),
   };
   writeFileSync(join(directory, factsFile), JSON.stringify(facts));
+  say(`doctor ends with ${facts.doctor.code}`);
   say(facts.objectError === '' ? 'the object loads' : 'the object does not load');
   if (facts.objectError === '') await runTests(directory);
 }

@@ -50,6 +50,7 @@ const works: KernelRun = {
     missing: [],
     programs: [{ name: 'judge', isAccepted: true, instructions: 1000, reason: '' }],
     objectError: '',
+    doctor: { code: 0, text: 'pass  kernel-tcx-link  tried, it works\n' },
   },
   tests: [{ file: 'hooks.test.ts', name: 'passes', outcome: 'passed', error: '' }],
 };
@@ -62,6 +63,14 @@ const tooOld: KernelRun = {
     ...facts,
     missing: ['tcx_link', 'netfilter_link'].map((name) => ({ name, reason: 'needs kernel 6.6' })),
     objectError: 'refused',
+    doctor: {
+      code: 1,
+      text: ['tcx-link', 'netfilter-link']
+        .map(
+          (name) => `fail  kernel-${name}  needs it\n        fix: boot a kernel of 6.6 or newer\n`,
+        )
+        .join(''),
+    },
   },
   tests: [],
 };
@@ -93,6 +102,11 @@ const runs: readonly (readonly [what: string, run: KernelRun, isExpected: boolea
     false,
   ],
   ['too old, and what is missing is named', tooOld, true],
+  [
+    'doctor does not refuse it',
+    { ...tooOld, facts: { ...facts, ...tooOld.facts, doctor: facts.doctor } },
+    false,
+  ],
   ['said to be too old, and has all that is needed', { ...works, spec: tooOld.spec }, false],
 ];
 for (const [what, run, isExpected] of runs) {
@@ -109,4 +123,5 @@ test('the page has a row for each kernel and the reason of each refusal', () => 
     /\| 6\.12\.95\+deb13-amd64 \| 6\.12\.95-1 \(trixie\) \| works: Debian 13 \| as expected/,
   );
   assert.match(page, /`tcx_link` needs kernel 6\.6/);
+  assert.match(page, /fail {2}kernel-netfilter-link .*\n +fix: boot a kernel of 6\.6/);
 });

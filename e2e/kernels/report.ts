@@ -23,10 +23,23 @@ export interface KernelRun {
 /** Without these the agent ends at its start, and `tandem doctor` names them. */
 const needed = ['tcx_link', 'netfilter_link'];
 
+/** The lines by which `tandem doctor` refuses a node without the feature: the reason and the fix; null: it says nothing of it. */
+export function refusalOf(feature: string, text: string): string | null {
+  const check = `kernel-${feature.replaceAll('_', '-')}`;
+  return new RegExp(`^fail +${check} .*\\n +fix: .*6\\.6.*$`, 'm').exec(text)?.[0] ?? null;
+}
+
 export function isAsExpected({ spec, ended, facts, tests }: KernelRun): boolean {
   if (!ended || facts === null) return false;
   if (spec.expected === 'refused') {
-    return needed.every((name) => facts.missing.some((missing) => missing.name === name));
+    return (
+      facts.doctor.code === 1 &&
+      needed.every(
+        (name) =>
+          facts.missing.some((missing) => missing.name === name) &&
+          refusalOf(name, facts.doctor.text) !== null,
+      )
+    );
   }
   return (
     facts.missing.length === 0 &&
@@ -118,6 +131,9 @@ function verifierTable(runs: readonly KernelRun[]): string[] {
 function details({ release, facts, tests }: KernelRun): string[] {
   const lines: string[] = [];
   for (const { name, reason } of facts?.missing ?? []) lines.push(`- \`${name}\` ${reason}`);
+  const refusals = needed.flatMap((name) => refusalOf(name, facts?.doctor.text ?? '') ?? []);
+  if (refusals.length > 0)
+    lines.push('- `tandem doctor --preflight`:', '', ...fenced(refusals.join('\n')), '');
   const refused = facts?.programs.filter(({ isAccepted }) => !isAccepted) ?? [];
   for (const [reason, programs] of Map.groupBy(refused, (program) => program.reason)) {
     const names = programs.map(({ name }) => `\`${name}\``).join(', ');

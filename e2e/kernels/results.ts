@@ -19,6 +19,13 @@ export interface GuestFacts {
   readonly programs: readonly ProgramVerdict[];
   /** All programs and maps together, as the agent loads them; empty when it works. */
   readonly objectError: string;
+  readonly doctor: DoctorText;
+}
+
+/** Output of `tandem doctor --preflight` there. */
+export interface DoctorText {
+  readonly code: number | null;
+  readonly text: string;
 }
 
 export interface TestResult {
