@@ -74,6 +74,7 @@ export class AgentControl {
   readonly #sandboxes = new Sandboxes(() => this.#source?.sandboxesChanged());
   #gate: GateStack | null = null;
   #controller: PolicyController | null = null;
+  #attacher: Attacher | null = null;
   #attachAgain: AttachAgain | null = null;
   #timer: NodeJS.Timeout | null = null;
   /** Steps of a reconciliation that runs are left out: they would find closed objects, or make removed ones again. */
@@ -154,6 +155,7 @@ export class AgentControl {
     this.#redirects = redirects;
     addRedirectMetrics(services.metrics, redirects);
     const attacher = new Attacher(datapath, view, this.#config);
+    this.#attacher = attacher;
     this.#controller = new PolicyController({
       datapath,
       attacher,
@@ -229,6 +231,7 @@ export class AgentControl {
   }
 
   async stop(): Promise<void> {
+    await this.#attacher?.stop();
     await this.#services?.stop();
     await this.#node.stop();
     await this.#network?.stop();

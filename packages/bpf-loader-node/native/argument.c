@@ -108,6 +108,21 @@ bool argument_bytes(struct call *call, size_t index, const char *name, struct by
 	return true;
 }
 
+bool argument_words(struct call *call, size_t index, const char *name, struct words *words)
+{
+	napi_typedarray_type type;
+	void *data = NULL;
+
+	if (napi_get_typedarray_info(call->env, call->values[index], &type, &words->length, &data,
+				     NULL, NULL) != napi_ok ||
+	    type != napi_uint32_array)
+		return throw_type(call, name, "a Uint32Array");
+	words->data = data;
+	if (words->data == NULL)
+		words->length = 0;
+	return true;
+}
+
 bool is_nullish(struct call *call, size_t index)
 {
 	napi_valuetype type;

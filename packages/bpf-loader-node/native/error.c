@@ -131,7 +131,7 @@ static napi_value optional_string(napi_env env, const char *text)
 	return result;
 }
 
-napi_value throw_failure(struct call *call, const struct failure *failure)
+napi_value make_failure(struct call *call, const struct failure *failure)
 {
 	napi_env env = call->env;
 	napi_value class = NULL, error = NULL, facts = NULL;
@@ -154,19 +154,26 @@ napi_value throw_failure(struct call *call, const struct failure *failure)
 		set_string(env, facts, "log", failure->log);
 	if (failure->completed >= 0)
 		set_u32(env, facts, "completed", (uint32_t)failure->completed);
-
-	/* Before set_error_class has run (start-up of the wrapper) a plain Error has to do. */
 	if (call->loader->error_class == NULL ||
 	    napi_get_reference_value(env, call->loader->error_class, &class) != napi_ok ||
-	    napi_new_instance(env, class, 1, &facts, &error) != napi_ok) {
-		bool is_pending = false;
+	    napi_new_instance(env, class, 1, &facts, &error) != napi_ok)
+		return NULL;
+	return error;
+}
 
-		napi_is_exception_pending(env, &is_pending);
-		if (!is_pending)
-			napi_throw_error(env, "TANDEM_BPF_SYSCALL", failure->action);
+napi_value throw_failure(struct call *call, const struct failure *failure)
+{
+	napi_value error = make_failure(call, failure);
+	bool is_pending = false;
+
+	if (error != NULL) {
+		napi_throw(call->env, error);
 		return NULL;
 	}
-	napi_throw(env, error);
+	/* Before set_error_class has run (start-up of the wrapper) a plain Error has to do. */
+	napi_is_exception_pending(call->env, &is_pending);
+	if (!is_pending)
+		napi_throw_error(call->env, "TANDEM_BPF_SYSCALL", failure->action);
 	return NULL;
 }
 

@@ -24,7 +24,7 @@ int fd_duplicate(int fd)
  * Kind of an fd. BPF_OBJ_GET_INFO_BY_FD answers for any kind with the same call, so only the name of the anonymous inode
  * tells a map from a program.
  */
-static enum handle_kind fd_kind(int fd)
+enum handle_kind fd_kind(int fd)
 {
 	char path[64], target[64];
 	ssize_t length;

@@ -119,6 +119,22 @@ int link_create_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type)
 	return link_create(&attributes);
 }
 
+int link_tcx_place(int fd, struct tcx_place *place)
+{
+	struct link_facts facts;
+	uint32_t length = sizeof(facts);
+
+	memset(&facts, 0, sizeof(facts));
+	if (bpf_obj_get_info_by_fd(fd, &facts, &length) != 0)
+		return -errno;
+	*place = (struct tcx_place){ .program_id = facts.program_id };
+	if (facts.type == TD_LINK_TYPE_TCX) {
+		place->ifindex = facts.tcx.ifindex;
+		place->attach_type = facts.tcx.attach_type;
+	}
+	return 0;
+}
+
 static napi_value adopt_link(struct call *call, int fd, const char *action, const char *target)
 {
 	if (fd < 0)

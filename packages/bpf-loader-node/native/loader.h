@@ -24,6 +24,7 @@
 #define OBJECT_FILE_BYTES_MAX (64 * 1024 * 1024)
 #define LOG_TAIL_BYTES  65536u /* of libbpf's messages and the verifier's log, kept in an error */
 #define ARGUMENTS_MAX   8u
+#define PIN_WORK_MAX    16u /* interfaces of one call: the thread that works on them cannot be stopped */
 
 /* ---- kernel ABI that Debian 12's headers (6.1) lack --------------------------------------- */
 #define TD_PROG_TYPE_NETFILTER 32u
@@ -106,6 +107,11 @@ struct bytes {
 	size_t length;
 };
 
+struct words {
+	uint32_t *data; /* may be NULL when length is 0 */
+	size_t length;  /* in words */
+};
+
 /* Each getter throws a TypeError or RangeError and returns false when the argument is not right. */
 bool call_begin(napi_env env, napi_callback_info info, size_t count, struct call *call);
 bool argument_u32(struct call *call, size_t index, const char *name, uint32_t *value);
@@ -114,6 +120,7 @@ bool argument_bool(struct call *call, size_t index, const char *name, bool *valu
 bool argument_bytes(struct call *call, size_t index, const char *name, struct bytes *bytes);
 /* Like argument_bytes; null and undefined give {NULL, 0}. */
 bool argument_optional_bytes(struct call *call, size_t index, const char *name, struct bytes *bytes);
+bool argument_words(struct call *call, size_t index, const char *name, struct words *words);
 bool argument_bytes_exact(struct call *call, size_t index, const char *name, size_t length,
 			  uint8_t **data);
 bool argument_string(struct call *call, size_t index, const char *name, char *text, size_t size);
@@ -144,7 +151,9 @@ struct failure {
 	int64_t completed;   /* of a batch: elements done before the error; -1 = not a batch */
 };
 
-/* Throws a BpfError; returns NULL. */
+/* A BpfError; NULL with an exception pending where none can be made. */
+napi_value make_failure(struct call *call, const struct failure *failure);
+/* Throws it; returns NULL. */
 napi_value throw_failure(struct call *call, const struct failure *failure);
 /* The usual case: a failed system call on a named thing. */
 napi_value throw_errno(struct call *call, int error, const char *action, const char *object,
@@ -183,6 +192,8 @@ struct handle *handle_begin(napi_env env, napi_callback_info info, size_t count,
 struct handle *argument_fd_handle(struct call *call, size_t index);
 
 /* ---- fds (fd.c) ----------------------------------------------------------------------------- */
+/* Kind of a map, program or link; HANDLE_FREE for any other fd. */
+enum handle_kind fd_kind(int fd);
 /* Makes a handle of a map, program or link fd, which it then owns, on failure too (closed). */
 napi_value handle_adopt_fd(struct call *call, enum handle_kind kind, int fd, const char *name);
 /* Duplicates close-on-exec; -1 with errno. */
@@ -213,6 +224,15 @@ struct tcx_anchor {
 	uint64_t revision; /* expected, 0 = any */
 };
 
+/* Where a link is attached; ifindex 0: it is no tcx link, or its interface is gone. */
+struct tcx_place {
+	uint32_t ifindex;
+	uint32_t attach_type;
+	uint32_t program_id;
+};
+
+/* 0, or -errno. */
+int link_tcx_place(int fd, struct tcx_place *place);
 /* A link's fd, or -errno. */
 int link_create_netfilter(int program_fd, const struct netfilter_hook *hook);
 int link_create_tcx(int program_fd, uint32_t ifindex, uint32_t attach_type,
@@ -256,6 +276,7 @@ EXPORTED(program_info);
 EXPORTED(program_test_run);
 EXPORTED(program_run_syscall);
 EXPORTED(link_attach_tcx);
+EXPORTED(link_ensure_tcx_pins);
 EXPORTED(link_attach_netfilter);
 EXPORTED(link_attach_cgroup);
 EXPORTED(link_update);

@@ -50,6 +50,7 @@ static const struct {
 	FUNCTION("programTestRun", program_test_run),
 	FUNCTION("programRunSyscall", program_run_syscall),
 	FUNCTION("linkAttachTcx", link_attach_tcx),
+	FUNCTION("linkEnsureTcxPins", link_ensure_tcx_pins),
 	FUNCTION("linkAttachNetfilter", link_attach_netfilter),
 	FUNCTION("linkAttachCgroup", link_attach_cgroup),
 	FUNCTION("linkUpdate", link_update),

@@ -16,6 +16,7 @@ const steps = [
   'cgroup',
   'reuseport',
   'pinned',
+  'ensured-pins',
   'wrong-arguments',
 ] as const;
 

@@ -110,10 +110,11 @@ export type LinkInfo =
       readonly type: number;
     };
 
-const tcxAttach = { ingress: 46, egress: 47 } as const;
+/** enum bpf_attach_type. */
+export const tcxAttach = { ingress: 46, egress: 47 } as const;
+/** BPF_F_BEFORE, BPF_F_AFTER. */
+export const tcxFlag = { before: 8, after: 16 } as const;
 const linkType = { cgroup: 3, netfilter: 10, tcx: 11 } as const;
-const flagBefore = 1 << 3; // BPF_F_BEFORE
-const flagAfter = 1 << 4; // BPF_F_AFTER
 const flagId = 1 << 5; // BPF_F_ID
 const flagLink = 1 << 13; // BPF_F_LINK
 const flagDefrag = 1; // BPF_F_NETFILTER_IP_DEFRAG
@@ -222,7 +223,7 @@ export function attachTcx(options: TcxOptions): BpfLink {
   }
   const anchor = before ?? after;
   const place = anchor === undefined ? { flags: 0, relative: 0 } : anchorFlags(anchor);
-  const side = before !== undefined ? flagBefore : after !== undefined ? flagAfter : 0;
+  const side = before !== undefined ? tcxFlag.before : after !== undefined ? tcxFlag.after : 0;
   return new BpfLink(
     native.linkAttachTcx(
       options.program.handle,

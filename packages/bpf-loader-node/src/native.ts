@@ -166,6 +166,13 @@ interface Native {
     flags: number,
     relative: number,
   ): Handle;
+  linkEnsureTcxPins(
+    program: Handle,
+    attachType: number,
+    flags: number,
+    prefix: string,
+    ifindexes: Uint32Array,
+  ): Promise<(BpfError | null)[]>;
   linkAttachNetfilter(
     program: Handle,
     family: number,

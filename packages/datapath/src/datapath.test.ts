@@ -55,6 +55,11 @@ function load(change: Partial<DatapathConfig> = {}): LoadedDatapath {
   });
 }
 
+async function attach(datapath: Datapath, index: number): Promise<void> {
+  const problems = await datapath.attachEndpoints([{ ifindex: index, mac: null }]);
+  assert.deepEqual([...problems], []);
+}
+
 function linkInfo(name: string): ReturnType<BpfLink['info']> {
   using link = BpfLink.openPinned(pinPaths(pinRoot).link(name));
   return link.info();
@@ -72,7 +77,7 @@ insideNamespace(import.meta, () => {
   after(() => removePins(pinRoot));
 
   describe('load', () => {
-    test('over what is pinned: maps and links stay, programs are new', () => {
+    test('over what is pinned: maps and links stay, programs are new', async () => {
       ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
       const key = new Uint8Array(16).fill(7);
       const remembered = new Map<string, number>();
@@ -83,7 +88,7 @@ insideNamespace(import.meta, () => {
           .update(key, new Uint8Array(first.map('endpoints').valueSize).fill(1));
         assert.ok(!first.isJudging(), 'before there is a policy');
         first.ensureJudging();
-        first.attachEndpoint(ifindex('v0'));
+        await attach(first, ifindex('v0'));
         assert.ok(first.isJudging());
         for (const name of ['endpoints', 'fqdn', 'group', 'judge_slot'] as const) {
           remembered.set(name, first.map(name).id);
@@ -108,7 +113,7 @@ insideNamespace(import.meta, () => {
         const called = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
         assert.equal(called, second.program(program).id, `the root calls the new ${program}`);
       }
-      second.attachEndpoint(ifindex('v0'));
+      await attach(second, ifindex('v0'));
       const info = linkInfo(`from_pod_${ifindex('v0')}`);
       assert.equal(info.programId, second.program('from_pod').id, 'swapped in place');
       assert.deepEqual(
@@ -259,25 +264,31 @@ insideNamespace(import.meta, () => {
   });
 
   describe('pods', () => {
-    test('an interface that goes and one that takes its index', () => {
+    test('an interface that goes and one that takes its index', async () => {
       using datapath = Datapath.open(pinRoot);
       const index = 4711;
       ip('link', 'add', 'w0', 'index', `${index}`, 'type', 'veth', 'peer', 'name', 'w1');
-      datapath.attachEndpoint(index);
-      datapath.attachEndpoint(index);
+      await attach(datapath, index);
+      await attach(datapath, index);
       const first = linkInfo(`from_pod_${index}`);
       ip('link', 'del', 'w0');
       const gone = linkInfo(`from_pod_${index}`);
       assert.ok(gone.kind === 'tcx' && gone.ifindex === 0, 'the kernel let go of it');
       ip('link', 'add', 'x0', 'index', `${index}`, 'type', 'veth', 'peer', 'name', 'x1');
-      datapath.attachEndpoint(index);
+      await attach(datapath, index);
       for (const name of ['from_pod', 'to_pod'] as const) {
         const info = linkInfo(`${name}_${index}`);
         assert.ok(info.kind === 'tcx' && info.ifindex === index);
         assert.equal(info.programId, datapath.program(name).id);
         assert.notEqual(info.id, first.id);
       }
-      assert.throws(() => datapath.attachEndpoint(99_999), /ENODEV/);
+      const absent = 99_999;
+      const problems = await datapath.attachEndpoints([
+        { ifindex: absent, mac: null },
+        { ifindex: index, mac: null },
+      ]);
+      assert.deepEqual([...problems.keys()], [absent], 'the other one is attached');
+      assert.match(problems.get(absent) ?? '', /ENODEV/);
     });
 
     test('programs of interfaces that are no longer wanted are detached', () => {

@@ -7,7 +7,8 @@
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { attachTcx, type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
+import { type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
+import { ensureTcxPins } from '@tandem/bpf-loader-node/link-pins';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import type { Ifindex } from '@tandem/core/ids';
@@ -35,6 +36,22 @@ import {
 } from './paths.ts';
 import { isAgentMap } from './present-maps.ts';
 import { memberAbi } from './schema.ts';
+
+/** Host side of a pod's veth. */
+export interface PodVeth {
+  readonly ifindex: Ifindex;
+  /** Ethernet address of the pod behind a bridge port, the only one that it may claim; null: it is not compared. */
+  readonly mac: Uint8Array | null;
+}
+
+/**
+ * Ours is the first on ingress, so that nothing redirects before the source is verified, and the last on egress, so that nothing
+ * rewrites after the port is restored.
+ */
+const vethPrograms = [
+  { name: 'from_pod', direction: 'ingress', place: 'first' },
+  { name: 'to_pod', direction: 'egress', place: 'last' },
+] as const;
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -171,14 +188,26 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Puts `from_pod` and `to_pod` on the host side of a pod's veth, or swaps in this version's, and then lets
-   * `judge` believe what comes in there. `mac`: of the pod behind a bridge port, the only one that it may claim.
+   * Puts `from_pod` and `to_pod` on the host sides of pods' veths, at most `tcxPinsMax` of them, or swaps in this version's, and
+   * then lets `judge` believe what comes in there. On another thread, because the kernel waits at each link. Gives what failed, by
+   * interface; the others are attached.
    */
-  attachEndpoint(ifindex: Ifindex, mac: Uint8Array | null = null): void {
-    writePodMac(this.map('pod_macs'), ifindex, mac);
-    this.#attachVeth('from_pod', ifindex, 'ingress');
-    this.#attachVeth('to_pod', ifindex, 'egress');
-    this.addPodDevice(ifindex);
+  async attachEndpoints(veths: readonly PodVeth[]): Promise<ReadonlyMap<Ifindex, string>> {
+    const problems = new Map<Ifindex, string>();
+    const forEach = (work: (veth: PodVeth) => void): void => {
+      for (const veth of veths) {
+        if (problems.has(veth.ifindex)) continue;
+        try {
+          work(veth);
+        } catch (error) {
+          problems.set(veth.ifindex, messageOf(error));
+        }
+      }
+    };
+    forEach(({ ifindex, mac }) => writePodMac(this.map('pod_macs'), ifindex, mac));
+    for (const each of vethPrograms) await this.#pinLinks(each, veths, problems);
+    forEach(({ ifindex }) => this.addPodDevice(ifindex));
+    return problems;
   }
 
   /** Removes interfaces for which `isWanted` is false: first from what `judge` believes, then their links. */
@@ -249,29 +278,22 @@ export class Datapath implements Disposable {
     }
   }
 
-  #attachVeth(
-    name: 'from_pod' | 'to_pod',
-    ifindex: Ifindex,
-    direction: 'ingress' | 'egress',
-  ): void {
-    const pin = `${name}_${ifindex}`;
-    const program = this.program(name);
-    using present = openLink(this.paths, pin);
-    const info = present?.info();
-    if (present !== null && info?.kind === 'tcx' && info.ifindex === ifindex) {
-      if (info.programId !== program.id) present.update(program);
-      return;
+  async #pinLinks(
+    { name, direction, place }: (typeof vethPrograms)[number],
+    veths: readonly PodVeth[],
+    problems: Map<Ifindex, string>,
+  ): Promise<void> {
+    const ifindexes = veths.map(({ ifindex }) => ifindex).filter((each) => !problems.has(each));
+    try {
+      const program = this.program(name);
+      const prefix = this.paths.link(`${name}_`);
+      const errors = await ensureTcxPins({ program, direction, place, prefix, ifindexes });
+      for (const [at, error] of errors.entries()) {
+        if (error !== null) problems.set(ifindexes[at]!, error.message);
+      }
+    } catch (error) {
+      for (const each of ifindexes) problems.set(each, messageOf(error));
     }
-    // A pin without interface: the interface went away and its index was given to another.
-    if (present !== null) unlinkSync(this.paths.link(pin));
-    // Ours is the first on ingress, so that nothing redirects before the source is verified, and the
-    // last on egress, so that nothing rewrites after the port is restored.
-    using link = attachTcx(
-      direction === 'ingress'
-        ? { program, ifindex, direction, before: 'all' }
-        : { program, ifindex, direction, after: 'all' },
-    );
-    link.pin(this.paths.link(pin));
   }
 }
 
@@ -281,4 +303,8 @@ export function removePins(pinRoot: string): void {
   // Links first: a root program whose array is cleared would drop what it should not see at all.
   rmSync(pinPaths(pinRoot).links, { recursive: true, force: true });
   rmSync(pinRoot, { recursive: true });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

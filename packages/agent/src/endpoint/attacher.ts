@@ -7,10 +7,11 @@
  * A pod whose interface is not found is not in the map, so that its traffic is dropped.
  */
 
+import { tcxPinsMax } from '@tandem/bpf-loader-node/link-pins';
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/model/desired';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
-import type { Datapath } from '@tandem/datapath/datapath';
+import type { Datapath, PodVeth } from '@tandem/datapath/datapath';
 import { word } from '@tandem/datapath/device-maps';
 import { decodeEndpoint, type Entry, encodeEndpoint } from '@tandem/datapath/encode';
 import type { Link } from '@tandem/netlink/link';
@@ -52,6 +53,9 @@ export class Attacher {
   /** MAC addresses of the interfaces that this process attached to. */
   readonly #attached = new Map<number, Uint8Array | null>();
   readonly #retries = new AttachRetries(() => systemClock.monotonicMs());
+  /** The last links that another thread makes. */
+  #attaching: Promise<unknown> = Promise.resolve();
+  #isStopped = false;
 
   constructor(datapath: Datapath, view: NetworkView, options: DeviceOptions) {
     this.#datapath = datapath;
@@ -92,25 +96,30 @@ export class Attacher {
     { endpoints }: AttachPlan,
     checked: CheckedInterfaces,
   ): Promise<readonly Diagnostic[]> {
-    const diagnostics: Diagnostic[] = [];
-    const attached = new Map<number, string | null>();
+    const wanted = new Map<number, AttachedEndpoint>();
     for (const endpoint of endpoints) {
-      const { vethIfindex, name } = endpoint.interface;
-      if (attached.has(vethIfindex)) continue;
-      const problem = this.#attachOne(endpoint.interface, checked);
-      attached.set(vethIfindex, problem);
-      if (problem !== null) diagnostics.push(notAttached(nameOf(endpoint), name, problem));
+      const { vethIfindex } = endpoint.interface;
+      if (!wanted.has(vethIfindex)) wanted.set(vethIfindex, endpoint);
     }
-    this.#retries.tried(
-      attached.entries().flatMap(([ifindex, failed]) => (failed === null ? [] : [ifindex])),
+    const problems = await this.#attachAll([...wanted.values()], checked);
+    if (this.#isStopped) return [];
+    const diagnostics = [...problems].map(([ifindex, problem]) =>
+      notAttached(wanted.get(ifindex)!, problem),
     );
-    this.#datapath.detachEndpoints((ifindex) => attached.has(ifindex));
+    this.#retries.tried(problems.keys());
+    this.#datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
     for (const ifindex of [...this.#attached.keys()]) {
-      if (!attached.has(ifindex)) this.#attached.delete(ifindex);
+      if (!wanted.has(ifindex)) this.#attached.delete(ifindex);
     }
     const { state, rtnetlink } = this.#view;
     const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
     return [...diagnostics, ...failed.map(notPinned), ...this.writeDevices()];
+  }
+
+  /** From when this resolves on nothing is attached any more. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#attaching;
   }
 
   /** Says in the kernel which interfaces are no pod's. */
@@ -132,20 +141,31 @@ export class Attacher {
     );
   }
 
-  #attachOne(
-    { vethIfindex, isBridged, mac }: PodInterface,
+  /** Gives what failed, by interface. */
+  async #attachAll(
+    endpoints: readonly AttachedEndpoint[],
     checked: CheckedInterfaces,
-  ): string | null {
-    const known = isBridged && mac.some((octet) => octet !== 0) ? mac : null;
-    if (checked === 'new' && this.#isOurs(vethIfindex, known)) return null;
-    this.#attached.delete(vethIfindex);
-    try {
-      this.#datapath.attachEndpoint(vethIfindex, known);
-      this.#attached.set(vethIfindex, known);
-      return null;
-    } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+  ): Promise<ReadonlyMap<number, string>> {
+    const problems = new Map<number, string>();
+    const veths = endpoints
+      .map(({ interface: found }) => vethOf(found))
+      .filter(({ ifindex, mac }) => checked === 'all' || !this.#isOurs(ifindex, mac));
+    for (let at = 0; at < veths.length && !this.#isStopped; at += tcxPinsMax) {
+      const some = veths.slice(at, at + tcxPinsMax);
+      const attaching = this.#datapath.attachEndpoints(some);
+      this.#attaching = attaching;
+      // oxlint-disable-next-line no-await-in-loop -- the kernel makes one link at a time
+      const failed = await attaching;
+      for (const { ifindex, mac } of some) {
+        const problem = failed.get(ifindex);
+        if (problem === undefined) this.#attached.set(ifindex, mac);
+        else {
+          this.#attached.delete(ifindex);
+          problems.set(ifindex, problem);
+        }
+      }
     }
+    return problems;
   }
 
   #isOurs(ifindex: number, mac: Uint8Array | null): boolean {
@@ -165,6 +185,11 @@ export class Attacher {
     const peer = await this.#view.rtnetlink.linkIn(linkNetnsId, link).catch(() => null);
     return peer === null || peer.mac.length !== 6 ? null : peer.mac;
   }
+}
+
+function vethOf({ vethIfindex, isBridged, mac }: PodInterface): PodVeth {
+  const isKnown = isBridged && mac.some((octet) => octet !== 0);
+  return { ifindex: vethIfindex, mac: isKnown ? mac : null };
 }
 
 /** Interfaces of the pods that an earlier process attached, from the kernel's map. */
@@ -211,12 +236,12 @@ function notFound({ code, endpoint, message, fix }: InterfaceProblem): Diagnosti
   };
 }
 
-function notAttached(subject: string, name: string, problem: string): Diagnostic {
+function notAttached(endpoint: AttachedEndpoint, problem: string): Diagnostic {
   return {
     severity: 'error',
     code: 'attach-failed',
-    subject,
-    message: `programs could not be attached to ${name}, so its traffic is dropped: ${problem}; it is tried again`,
+    subject: nameOf(endpoint),
+    message: `programs could not be attached to ${endpoint.interface.name}, so its traffic is dropped: ${problem}; it is tried again`,
   };
 }
 

@@ -22,8 +22,10 @@ import {
   netfilterHook,
   queryTcx,
 } from '../../src/link.ts';
+import { ensureTcxPins, tcxPinsMax } from '../../src/link-pins.ts';
 import { ifindex } from '../../src/netns.ts';
 import { BpfObject } from '../../src/object.ts';
+import { BpfProgram } from '../../src/program.ts';
 import { bindReuseport, Cgroup, objectPath, u32, u64 } from '../fixture.ts';
 
 const [step = '', pinDirectory = ''] = process.argv.slice(2);
@@ -262,6 +264,60 @@ function pinned(): void {
   assert.deepEqual(programsAt('ingress'), []);
 }
 
+async function ensuredPins(): Promise<void> {
+  const absent = 999_999;
+  const prefix = `${pinDirectory}/first_`;
+  const ensure = (
+    program: BpfProgram,
+    ...ifindexes: readonly number[]
+  ): Promise<readonly (BpfError | null)[]> =>
+    ensureTcxPins({ program, direction: 'ingress', place: 'first', prefix, ifindexes });
+  const idAt = (index: number): number => {
+    using link = BpfLink.openPinned(`${prefix}${index}`);
+    return link.info().id;
+  };
+  using later = attachTcx({ program: other, ifindex: veth, direction: 'ingress' });
+  assert.deepEqual(await ensure(count), []);
+  const [made, refused] = await ensure(count, veth, absent);
+  assert.equal(made, null);
+  assert.ok(refused instanceof BpfError && refused.errnoName === 'ENODEV');
+  assert.match(refused.message, /first_999999/);
+  assert.deepEqual(programsAt('ingress'), [count.id, other.id], 'before the one that was there');
+  const id = idAt(veth);
+  assert.deepEqual(await ensure(count, veth), [null]);
+  assert.equal(idAt(veth), id, 'it was there');
+  later[Symbol.dispose]();
+  {
+    const passing = BpfProgram.fromFd(other.fd);
+    const swapped = ensure(passing, veth);
+    passing[Symbol.dispose]();
+    assert.deepEqual(await swapped, [null], 'the program may go meanwhile');
+  }
+  assert.deepEqual(programsAt('ingress'), [other.id]);
+  assert.equal(idAt(veth), id, 'swapped in place');
+  // Another interface with the index of one that went.
+  const index = 4711;
+  const add = ['link', 'add', 'passing0', 'index', `${index}`, 'type', 'veth', 'peer', 'passing1'];
+  ip(...add);
+  assert.deepEqual(await ensure(count, index), [null]);
+  const former = idAt(index);
+  ip('link', 'delete', 'passing0');
+  ip(...add);
+  assert.deepEqual(await ensure(count, index, veth), [null, null]);
+  assert.notEqual(idAt(index), former);
+  ip('link', 'delete', 'passing0');
+  // A pin that is no link stays.
+  const strange = 4712;
+  count.pin(`${prefix}${strange}`);
+  const [odd] = await ensure(count, strange);
+  assert.ok(odd instanceof BpfError && odd.errnoName === 'EINVAL');
+  using still = BpfProgram.openPinned(`${prefix}${strange}`);
+  assert.equal(still.id, count.id);
+  const most = Array.from({ length: tcxPinsMax }, () => absent);
+  assert.equal((await ensure(count, ...most)).length, tcxPinsMax);
+  await assert.rejects(async () => ensure(count, ...most, absent), RangeError);
+}
+
 function wrongArguments(): void {
   throwsCode(
     () => attachTcx({ program: count, ifindex: 999_999, direction: 'ingress' }),
@@ -297,6 +353,7 @@ const functions: Readonly<Record<string, () => void | Promise<void>>> = {
   cgroup,
   reuseport,
   pinned,
+  'ensured-pins': ensuredPins,
   'wrong-arguments': wrongArguments,
 };
 

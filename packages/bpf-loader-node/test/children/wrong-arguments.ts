@@ -61,6 +61,7 @@ const signatures: Readonly<Record<string, readonly Kind[]>> = {
   programTestRun: ['program', 'bytes', 'bytes', 'bytes', 'bytes', 'number', 'flags'],
   programRunSyscall: ['program', 'bytes'],
   linkAttachTcx: ['program', 'number', 'number', 'flags', 'flags'],
+  linkEnsureTcxPins: ['program', 'number', 'flags', 'text', 'words'],
   linkAttachNetfilter: ['program', 'number', 'number', 'number', 'flags'],
   linkAttachCgroup: ['program', 'text', 'number'],
   netfilterIsTaken: ['number', 'number', 'number'],
@@ -185,6 +186,8 @@ function isExpected(error: unknown): boolean {
 
 let calls = 0;
 let last = '';
+/** Work of other threads, with fds of its own. */
+const pending: Promise<unknown>[] = [];
 const accepted = new Map<string, number>();
 
 function call(name: string, values: readonly unknown[]): void {
@@ -200,12 +203,14 @@ function call(name: string, values: readonly unknown[]): void {
     const result = fn?.(...values);
     accepted.set(name, (accepted.get(name) ?? 0) + 1);
     if (opens.has(name)) native.handleClose(result as number);
+    if (result instanceof Promise) pending.push(result);
   } catch (error) {
     assert.ok(isExpected(error), `${name}: ${String(error)}`);
   }
 }
 
 async function settledFds(): Promise<number> {
+  await Promise.all(pending.splice(0));
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
   return countFds();
 }
