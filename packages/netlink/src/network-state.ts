@@ -167,8 +167,10 @@ export class NetworkState {
         this.#effects.stale('rules');
         break;
       case rt.RTM_NEWNSID:
+        // An interface gets the number of its peer's namespace without a notice of its own.
+        if (this.#hasUnplacedPeer()) this.#effects.stale('links');
+        break;
       case rt.RTM_DELNSID:
-        // Interfaces get and lose the numbers of their peers' namespaces without a notice of their own.
         this.#effects.stale('links');
         break;
     }
@@ -187,6 +189,16 @@ export class NetworkState {
   #hasPeer(ifindex: Ifindex): boolean {
     for (const { link, linkNetnsId } of this.links.values()) {
       if (link === ifindex && linkNetnsId === null) return true;
+    }
+    return false;
+  }
+
+  /** An interface has its peer, or its lower device, in a namespace whose number is not known yet. */
+  #hasUnplacedPeer(): boolean {
+    for (const { ifindex, kind, link, linkNetnsId } of this.links.values()) {
+      if (link === 0 || linkNetnsId !== null) continue;
+      const peer = this.links.get(link);
+      if (kind === 'veth' ? peer?.link !== ifindex : peer === undefined) return true;
     }
     return false;
   }

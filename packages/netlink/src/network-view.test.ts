@@ -236,6 +236,27 @@ insideNamespace(import.meta, () => {
     ip('link del host0');
   });
 
+  test('a namespace that gets a number is no reason to list interfaces, if none lacks one', async (t) => {
+    await using first = await Namespace.create('first');
+    await using second = await Namespace.create('second');
+    const place = (host: string, { name }: Namespace): Promise<unknown> => {
+      ip(`link add ${host} type veth peer name eth0 netns ${name}`);
+      const number = (): number | null | undefined => view.state.linkByName(host)?.linkNetnsId;
+      return waitFor(() => typeof number() === 'number', { what: `${host} with its peer` });
+    };
+    await place('host1', first);
+    await view.refresh();
+    const lists = t.mock.method(view.rtnetlink, 'links');
+    const { notices } = view.counters;
+    await place('host2', second);
+    // Its own notices, and that of the number.
+    await waitFor(() => view.counters.notices >= notices + 2, { what: 'the notices' });
+    ip('addr add 10.2.0.99/32 dev host2');
+    await waitFor(() => isIn(view.state.addresses, '10.2.0.99'), { what: 'a later change' });
+    assert.equal(lists.mock.callCount(), 0);
+    ip('link del host1', 'link del host2');
+  });
+
   test('where nothing changes nothing is read or told', async () => {
     await view.refresh();
     // What the test before changed has been read when nothing was for a while.

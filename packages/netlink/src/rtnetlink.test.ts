@@ -111,6 +111,11 @@ insideNamespace(import.meta, () => {
     assert.equal(here?.link, there?.ifindex);
     assert.deepEqual(await rtnetlink.link(here?.ifindex ?? 0), here);
     assert.equal(await rtnetlink.link(9999), null);
+    assert.deepEqual(await rtnetlink.linkNamed('here'), here);
+    for (const name of ['absent', 'longer-than-a-name-may-be', '']) {
+      // oxlint-disable-next-line no-await-in-loop -- three
+      assert.equal(await rtnetlink.linkNamed(name), null, name);
+    }
   });
 
   test('the number of a network namespace is that of the interfaces that lead there', async () => {

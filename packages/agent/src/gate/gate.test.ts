@@ -140,6 +140,18 @@ insideNamespace(import.meta, () => {
     assert.ok(changes > 0);
   });
 
+  test('ADD lists all interfaces only where one that CNI names is not known as it is', async (t) => {
+    problem = null;
+    await view.refresh();
+    const lists = t.mock.method(view.rtnetlink, 'links');
+    assert.equal((await add()).code, 0);
+    assert.equal(lists.mock.callCount(), 0);
+    t.mock.method(view.state, 'linkByName', () => undefined, { times: 1 });
+    assert.equal((await add()).code, 0);
+    assert.ok(lists.mock.callCount() > 0);
+    assert.equal(sandboxes.of('shop/web', 'uid-1')?.interfaceName, 'port');
+  });
+
   test('ADD waits for the policy that is applied after it', async () => {
     problem = 'its object is not known yet';
     asked.length = 0;

@@ -8,8 +8,28 @@ import type { Rtnetlink } from '@tandem/netlink/rtnetlink';
 import type { SandboxNetwork } from './cni-result.ts';
 
 export type InterfaceView = Pick<NetworkView, 'state' | 'refresh'> & {
-  readonly rtnetlink: Pick<Rtnetlink, 'linkIn'>;
+  readonly rtnetlink: Pick<Rtnetlink, 'linkIn' | 'linkNamed'>;
 };
+
+/**
+ * Has the view know these interfaces as they are. It does already, but for a notice that is still on its way: so each is asked
+ * for by its name, and all are listed only where one differs. The kernel lists them under the lock that CNI plugins wait for.
+ */
+export async function knowInterfaces(names: readonly string[], view: InterfaceView): Promise<void> {
+  for (const name of names) {
+    // oxlint-disable-next-line no-await-in-loop -- of two or three
+    const link = await view.rtnetlink.linkNamed(name).catch(() => null);
+    const known = view.state.linkByName(name);
+    const isKnown =
+      known?.ifindex === link?.ifindex &&
+      known?.master === link?.master &&
+      known?.linkNetnsId === link?.linkNetnsId;
+    if (isKnown) continue;
+    // oxlint-disable-next-line no-await-in-loop -- once
+    await view.refresh('links');
+    return;
+  }
+}
 
 /**
  * The host side of the pod's veth: the one whose other end, in another namespace, has the pod's MAC address. Null:
