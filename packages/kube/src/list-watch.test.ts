@@ -113,6 +113,16 @@ test('all objects of a kind, then each change, over one connection', async () =>
   assert.equal(server.requests.length, 2, 'a watch-list is the list and the watch');
 });
 
+test('a watch on which nothing happens asks for nothing, and its connection stays', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  const startMs = performance.now();
+  // Ten times the silence after which the connection gets a PING.
+  await waitFor(() => performance.now() - startMs > 2000, { what: 'a while' });
+  assert.deepEqual([server.requests.length, server.connections], [1, 1]);
+  assert.deepEqual([session.counters.requests, session.counters.lost], [1, 0]);
+});
+
 test('a server without watch-lists is listed by pages and then watched', async () => {
   server.hasWatchList = false;
   for (let i = 0; i < 1200; i++) server.put(pods.path, pod(`many-${i}`));

@@ -12,6 +12,8 @@ import { KubeSession } from './session.ts';
 
 const agents = 200;
 const spreadMs = 6000;
+/** The last of so many come later than this. */
+const widthMinMs = 5000;
 const resources = ['pods', 'namespaces'].map((plural) => ({
   ...{ path: `/api/v1/${plural}`, apiVersion: 'v1', kind: plural },
 }));
@@ -54,6 +56,8 @@ test(`${agents} agents come back within the spread, not at once`, async () => {
   await waitFor(() => performance.now() - startMs >= spreadMs / 2, { what: 'half of it' });
   const early = server.connections - agents;
   assert.ok(early < agents * 0.7, `${early} in the first half`);
+  await waitFor(() => performance.now() - startMs >= widthMinMs, { what: 'most of it' });
+  assert.ok(server.connections < 2 * agents, `all within ${widthMinMs} ms`);
   await waitFor(() => isSynced() && server.watching === watches.length, {
     what: 'all watches',
     timeoutMs: 30_000,
