@@ -13,6 +13,7 @@ import { agnhostImage } from '../base-images.ts';
 import { inControlPlane } from '../control-plane.ts';
 import { applyObjects, kubectl } from '../kubectl.ts';
 import { type CniKind, nodeAddress, nodeName, podCidr, worldWwwAddress } from '../layout.ts';
+import { apiServerEntity } from './api-entity.ts';
 import { talkerPid } from './talkers.ts';
 import { type Trial, trialNamespace } from './trial.ts';
 
@@ -141,6 +142,7 @@ export async function sources(trial: Trial): Promise<void> {
       return `seen as ${[...sourcesSeen].join(', ')}; reaches ${['open', ...way.is].join(', ')}`;
     });
   }
+  await apiServerEntity(trial);
 }
 
 /** Hands in the namespaces of the clients. */
