@@ -180,6 +180,9 @@ test('what of ours is cut off or removed is mended at once', async () => {
   await waitFor(isWhole, { what: 'the whole configuration' });
   rmSync(own);
   await waitFor(isWhole, { what: 'a configuration that was removed' });
+  const program = join(bin, gatePluginName);
+  rmSync(program);
+  await waitFor(() => existsSync(program), { what: 'the program' });
   assert.deepEqual(codes(stack), []);
 });
 

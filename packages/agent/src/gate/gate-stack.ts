@@ -20,6 +20,7 @@ import {
   type GatePlaces,
   gateConfigName,
   gateDraftName,
+  gatePluginName,
   hasPlugin,
   installConfig,
   installPlugin,
@@ -58,7 +59,8 @@ export class GateStack {
   readonly #results: ResultCache;
   readonly #waits = new WaitTimes();
   #server: GateServer | null = null;
-  #watcher: FSWatcher | null = null;
+  /** By directory. */
+  readonly #watchers = new Map<string, FSWatcher>();
   #problem: Degradation | null = null;
   /** Why the gate is still in a chain where it is not wanted; '': it is not. */
   #leftProblem = '';
@@ -202,7 +204,7 @@ export class GateStack {
   /** For good: the gate stays as it is from then on, but for `remove`. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#watcher?.close();
+    for (const watcher of this.#watchers.values()) watcher.close();
     await this.#server?.stop();
   }
 
@@ -226,14 +228,22 @@ export class GateStack {
 
   /** @throws Error of node:fs: what changes there is seen every few seconds alone */
   #watch(): void {
-    if (this.#watcher !== null) return;
-    this.#watcher = watch(this.#places.configDirectory, (_, name) => {
-      // Each attempt makes a draft: one that fails would call for the next at once.
-      if (name !== gateDraftName) void this.ensure();
+    const { configDirectory, pluginDirectory } = this.#places;
+    // Each attempt makes a draft: one that fails would call for the next at once.
+    this.#watchFor(configDirectory, (name) => name !== gateDraftName);
+    // Without the program no pod ends either, and kubelet tries again after 12 to 15 s.
+    this.#watchFor(pluginDirectory, (name) => name === gatePluginName);
+  }
+
+  #watchFor(directory: string, isOurs: (name: string | null) => boolean): void {
+    if (this.#watchers.has(directory)) return;
+    const watcher = watch(directory, (_, name) => {
+      if (isOurs(name)) void this.ensure();
     });
-    this.#watcher.on('error', () => {
-      this.#watcher?.close();
-      this.#watcher = null;
+    this.#watchers.set(directory, watcher);
+    watcher.on('error', () => {
+      watcher.close();
+      this.#watchers.delete(directory);
     });
   }
 
