@@ -247,7 +247,7 @@ export class ApiServer {
   ): void {
     const from = Number(query.get('continue') ?? 0);
     const limit = Number(query.get('limit') ?? objects.size);
-    const all = [...objects.values()];
+    const all = [...objects.values()].filter((object) => isSelected(query, object));
     const next = from + limit < all.length ? String(from + limit) : '';
     // Items of a list have neither apiVersion nor kind.
     const items = all.slice(from, from + limit).map((object) => {
@@ -280,6 +280,7 @@ export class ApiServer {
       return;
     }
     for (const object of objects.values()) {
+      if (!isSelected(query, object)) continue;
       if (wantsList || Number(object.metadata['resourceVersion']) > since) {
         stream.write(event('ADDED', object));
       }
@@ -292,7 +293,8 @@ export class ApiServer {
 
   #tell(path: string, type: string, object: ApiObject): void {
     for (const watch of this.#watches) {
-      if (watch.path === path) watch.stream.write(event(type, object));
+      if (watch.path !== path || !isSelected(watch.query, object)) continue;
+      watch.stream.write(event(type, object));
     }
   }
 
@@ -308,6 +310,14 @@ export class ApiServer {
       metadata: { ...object.metadata, resourceVersion: String(this.#version) },
     };
   }
+}
+
+/** By `spec.nodeName`, the field that the agent selects pods by; others select all. */
+function isSelected(query: URLSearchParams, { spec }: ApiObject): boolean {
+  const selector = /spec\.nodeName(!?=)([^,]*)/.exec(query.get('fieldSelector') ?? '');
+  if (selector === null) return true;
+  const nodeName = (spec as Json | undefined)?.['nodeName'] ?? '';
+  return (nodeName === selector[2]) === (selector[1] === '=');
 }
 
 export function respondJson(stream: ServerHttp2Stream, code: number, body: Json): void {

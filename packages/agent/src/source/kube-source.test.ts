@@ -122,7 +122,10 @@ test('changes that come together are one, and what changes nothing is none', asy
   await source.start();
   const first = applied.length;
   for (const name of ['a', 'b']) server.put(podsPath, pod(name, { app: 'web' }));
-  await waitFor(() => last().pods.get('shop/b') !== undefined, { what: 'the change' });
+  // The maps of a state are those of the next.
+  const isApplied = (count: number, app: string): boolean =>
+    applied.length >= first + count && last().pods.get('shop/b')?.labels.get('app') === app;
+  await waitFor(() => isApplied(1, 'web'), { what: 'the change' });
   assert.equal(applied.length, first + 1);
   const asked = server.requests.length;
   server.put(podsPath, {
@@ -130,7 +133,7 @@ test('changes that come together are one, and what changes nothing is none', asy
     status: { podIPs: [{ ip: '10.1.0.5' }], conditions: [] },
   });
   server.put(podsPath, pod('b', { app: 'db' }));
-  await waitFor(() => last().pods.get('shop/b')?.labels.get('app') === 'db', { what: 'the next' });
+  await waitFor(() => isApplied(2, 'db'), { what: 'the next' });
   assert.equal(applied.length, first + 2);
   assert.equal(server.requests.length, asked, 'no list was read again');
 });
