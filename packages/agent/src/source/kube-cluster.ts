@@ -9,6 +9,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { ChangeMap } from '@tandem/core/change-map';
+import { flatText } from '@tandem/core/flat-text';
 import type {
   EndpointSlice,
   K8sObject,
@@ -101,7 +102,8 @@ export class KubeCluster {
   }
 
   /** Returns whether anything that we read of it is new. */
-  set(list: ListName, key: string, raw: Fields): boolean {
+  set(list: ListName, name: string, raw: Fields): boolean {
+    const key = flatText(name);
     const parsed = parseObject(raw);
     const faults = this.#faultsOf(list);
     if (parsed.ok && parsed.value.kind === 'unsupported') {
@@ -231,10 +233,10 @@ export class KubeCluster {
     const former = objects.get(key);
     const text = JSON.stringify(object);
     if (former?.text === text) return false;
-    const ref = formatPolicyRef(object);
+    const ref = flatText(formatPolicyRef(object));
     if (former !== undefined && former.ref !== ref) this.#forgetPolicy(list, key);
     objects.set(key, { ref, text });
-    const place = `${object.kind} ${key}`;
+    const place = flatText(`${object.kind} ${key}`);
     this.#policyStates.set(ref, this.#policies.one(ref, object, text, place));
     return true;
   }

@@ -58,10 +58,27 @@ export interface RangeClass {
 /** Its address is one that an object or an interface names. */
 export const isNamed = ({ own }: Host): boolean => own?.isImplied !== true;
 
+/** One of the many: its prefix is made when it is asked for. */
+class HostEntry implements ClassEntry {
+  readonly address: Uint8Array;
+  readonly classId: number;
+  readonly flags: number;
+
+  constructor(address: Uint8Array, classId: number, flags: number) {
+    this.address = address;
+    this.classId = classId;
+    this.flags = flags;
+  }
+
+  get prefix(): Prefix {
+    return hostPrefix(this.address);
+  }
+}
+
 /** Null: its range's entry says the same. */
 export function entryOfHost({ address, content, flags, place }: Host): ClassEntry | null {
   if (content.id === place.content.id && flags === place.range.flags) return null;
-  return { prefix: hostPrefix(address), classId: content.id, flags };
+  return new HostEntry(address, content.id, flags);
 }
 
 export function classOf({ address, own, place, content, flags }: Host): AddressClass {

@@ -7,6 +7,7 @@
  * its owner, a selector that matches this owner, or the range around it is another one.
  */
 
+import { flatText } from '../../flat-text.ts';
 import { addressKey, hostPrefix, type Prefix } from '../../net/ip.ts';
 import { ClassEntries, type ClassEntry } from '../model/class-entries.ts';
 import type { ClassTable } from '../model/desired.ts';
@@ -354,7 +355,7 @@ export class AddressClasses {
       changes.set(key, known === null ? null : this.#entryOfRange(known));
     }
     for (const [key, host] of this.#touchedHosts) {
-      changes.set(key + hostBits, host.isGone ? null : entryOfHost(host));
+      changes.set(flatText(key + hostBits), host.isGone ? null : entryOfHost(host));
     }
     this.#touchedRanges.clear();
     this.#touchedHosts.clear();
