@@ -11,7 +11,8 @@ import type { TestNode } from '@tandem/testing/netns';
 import type { RunningProcess } from '@tandem/testing/process';
 import { startRelay } from '@tandem/testing/relay';
 
-const port = 6443;
+/** Port of the loopback interface of the node. */
+export const kubeApiPort = 6443;
 const paths: Readonly<Record<string, string>> = {
   Namespace: '/api/v1/namespaces',
   Node: '/api/v1/nodes',
@@ -37,7 +38,7 @@ export class KubeApi implements AsyncDisposable {
     this.#directory = directory;
     this.#socket = join(directory, 'api.sock');
     this.kubeconfig = join(directory, 'kubeconfig');
-    writeFileSync(this.kubeconfig, server.kubeconfig(`https://127.0.0.1:${port}`));
+    writeFileSync(this.kubeconfig, server.kubeconfig(`https://127.0.0.1:${kubeApiPort}`));
   }
 
   static async start(): Promise<KubeApi> {
@@ -49,7 +50,7 @@ export class KubeApi implements AsyncDisposable {
 
   /** From now on the node reaches it. */
   async connect(node: TestNode): Promise<void> {
-    this.#relay = await startRelay(node.node, port, this.#socket);
+    this.#relay = await startRelay(node.node, kubeApiPort, this.#socket);
   }
 
   /** The node does not reach it any more. */

@@ -20,6 +20,26 @@ export interface ClusterSize {
   readonly isDualStack: boolean;
 }
 
+export const sizeNames = ['small', 'tenth', 'whole', 'dual'] as const;
+export const clusterSizes: Readonly<Record<(typeof sizeNames)[number], ClusterSize>> = {
+  small: {
+    ...{ remotePods: 1000, labelSets: 500, localPods: 250, policies: 1000, services: 200 },
+    isDualStack: false,
+  },
+  tenth: {
+    ...{ remotePods: 10_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
+    isDualStack: false,
+  },
+  whole: {
+    ...{ remotePods: 100_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
+    isDualStack: false,
+  },
+  dual: {
+    ...{ remotePods: 100_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
+    isDualStack: true,
+  },
+};
+
 /** Change of one object as the source gets it. */
 export interface Told {
   readonly list: ListName;

@@ -21,34 +21,16 @@ import { runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { ControllerBed } from './controller-bed.ts';
 import {
   type ClusterSize,
+  clusterSizes,
   largeCluster,
   localNode,
   localPod,
   policyObject,
   remotePod,
+  sizeNames,
   type Told,
 } from './large-cluster.ts';
 import type { ChangeCost, PolicyCost } from './policy-cost.ts';
-
-const sizeNames = ['small', 'tenth', 'whole', 'dual'] as const;
-const sizes: Readonly<Record<(typeof sizeNames)[number], ClusterSize>> = {
-  small: {
-    ...{ remotePods: 1000, labelSets: 500, localPods: 250, policies: 1000, services: 200 },
-    isDualStack: false,
-  },
-  tenth: {
-    ...{ remotePods: 10_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
-    isDualStack: false,
-  },
-  whole: {
-    ...{ remotePods: 100_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
-    isDualStack: false,
-  },
-  dual: {
-    ...{ remotePods: 100_000, labelSets: 5000, localPods: 250, policies: 10_000, services: 2000 },
-    isDualStack: true,
-  },
-};
 
 const objectsPerPage = 500;
 
@@ -364,7 +346,7 @@ const tool: ToolSpec<Options> = {
   },
 };
 process.exitCode = await runTool(tool, async ({ size, changes, churn, only, json }) => {
-  const cost = await new Run(sizes[size]).measure(changes, churn, only);
+  const cost = await new Run(clusterSizes[size]).measure(changes, churn, only);
   console.log(json ? JSON.stringify(cost) : cost);
   return 0;
 });
