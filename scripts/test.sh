@@ -81,11 +81,15 @@ footprint() {
 	ip -6 rule show
 	ip route show table 2077 2>/dev/null || true
 	nft list tables 2>/dev/null || true
-	pgrep -af "$PWD/(packages|e2e)/" | grep -v -- --test | cut -d' ' -f2- || true
+	pgrep -af "$PWD/(packages|e2e|\.tools/product)/" | grep -v -- --test | cut -d' ' -f2- || true
 }
 before=$(footprint)
 
 bash scripts/check.sh
+
+# Scenarios start the programs as the images have them: half of the CPU time of a start from some hundred modules.
+node --conditions=@tandem/source --disable-warning=ExperimentalWarning e2e/kit/bundle-product.ts "$PWD/.tools/product"
+export TANDEM_TEST_PACKAGES=$PWD/.tools/product/packages
 
 # A group that hangs is ended, and says what it was at: far above what any takes, or the long tier.
 group_timeout=20m

@@ -3,11 +3,10 @@
 
 /** `tandem doctor` on a test node, as a process of its own in the node's namespace. */
 
-import { fileURLToPath } from 'node:url';
 import { tryRun } from '@tandem/testing/process';
+import { tandemMain } from './built.ts';
 import type { TandemNode } from './tandem-node.ts';
 
-const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 const boundMs = 60_000;
 
 /** One element of `checks` in its JSON. */
@@ -35,7 +34,7 @@ export async function doctorOf(
     `--state-dir=${tandem.stateDirectory}`,
   ];
   const command = tandem.node.node.enter(process.execPath, [
-    ...[cli, ...flags],
+    ...[tandemMain, ...flags],
     ...['doctor', '-o', 'json'],
   ]);
   const { status, stdout, stderr } = await tryRun(...command, {

@@ -3,11 +3,9 @@
 
 /** DNS events as an operator sees them: `tandem observe -o json` on the node. */
 
-import { fileURLToPath } from 'node:url';
 import { runShort } from '@tandem/testing/process';
+import { tandemMain } from './built.ts';
 import type { TandemNode } from './tandem-node.ts';
-
-const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 
 export interface ObservedDns {
   readonly verdict: string;
@@ -29,7 +27,7 @@ export async function observedDns(
   const { pinRoot, runDirectory, stateDirectory } = tandem;
   const text = await runShort(
     ...tandem.node.node.enter(process.execPath, [
-      cli,
+      tandemMain,
       ...[`--bpffs-dir=${pinRoot}`, `--run-dir=${runDirectory}`, `--state-dir=${stateDirectory}`],
       ...['observe', '-o', 'json', '--no-follow', '--last', '1000', '--type', 'dns'],
       ...['--name', pattern],

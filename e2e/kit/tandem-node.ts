@@ -9,7 +9,6 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readCounters } from '@tandem/datapath/counters';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
@@ -23,14 +22,14 @@ import {
   tryRun,
 } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { builtPackages } from './built.ts';
 import { nodeName } from './objects.ts';
 import { type Privileges, setprivArguments, shippedPrivileges } from './shipped-privileges.ts';
 
 const bpffs = '/sys/fs/bpf';
 const startTimeoutMs = 30_000;
 
-const ownPackages = fileURLToPath(new URL('../../packages', import.meta.url));
-const script = (path: string, packages: string = ownPackages): string => join(packages, path);
+const script = (path: string, packages: string = builtPackages): string => join(packages, path);
 
 export type ProcessName = 'agent' | 'proxy';
 
@@ -38,7 +37,7 @@ export interface TandemNodeOptions {
   /** Extra options of both processes, by flag. */
   readonly options?: Readonly<Record<string, string | number>>;
   readonly agentOptions?: Readonly<Record<string, string | number>>;
-  /** The `packages` directory of the build that `start` starts; default this one's. */
+  /** The `packages` directory of the build that `start` starts; default `builtPackages`. */
   readonly packages?: string;
   /** A file system of so many bytes for the run and state directories, so that it can be filled. */
   readonly diskBytes?: number;

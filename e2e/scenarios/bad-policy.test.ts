@@ -8,11 +8,11 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { tandemMain } from '../kit/built.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
@@ -45,7 +45,7 @@ async function status(): Promise<{ code: number | null; text: string }> {
     stderr,
   } = await tryRun(
     ...node.node.enter(process.execPath, [
-      fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url)),
+      tandemMain,
       ...['status', `--bpffs-dir=${tandem.pinRoot}`, `--run-dir=${tandem.runDirectory}`],
     ]),
   );

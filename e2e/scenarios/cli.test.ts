@@ -8,16 +8,15 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { askDns } from '@tandem/testing/dns-query';
 import { startProcess, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { tandemMain } from '../kit/built.ts';
 import { startLoad } from '../kit/load.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 import type { TandemNode } from '../kit/tandem-node.ts';
 
-const main = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
 const boundMs = 30_000;
 
 interface Answer {
@@ -55,10 +54,7 @@ function commandLine(tandem: TandemNode, argv: readonly string[]): [string, stri
     `--run-dir=${tandem.runDirectory}`,
     `--state-dir=${tandem.stateDirectory}`,
   ];
-  return tandem.node.node.enter(process.execPath, [
-    ...['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning', main],
-    ...[...flags, ...argv],
-  ]);
+  return tandem.node.node.enter(process.execPath, [...[tandemMain, ...flags, ...argv]]);
 }
 
 async function cli({ tandem }: StandardNode, ...argv: string[]): Promise<Answer> {

@@ -9,7 +9,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
@@ -18,6 +17,7 @@ import { createNode, type TestNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { tandemMain } from '../kit/built.ts';
 import { withoutIpv6 } from '../kit/no-ipv6.ts';
 import {
   dnsPolicy,
@@ -29,7 +29,6 @@ import {
 import { clusterDns4, clusterDns6, standardRules } from '../kit/standard-node.ts';
 import { TandemNode } from '../kit/tandem-node.ts';
 
-const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 const boundMs = 30_000;
 
 interface Status {
@@ -219,7 +218,7 @@ class Lab implements AsyncDisposable {
       `--run-dir=${runDirectory}`,
       `--state-dir=${stateDirectory}`,
     ];
-    const argv = [cli, ...flags, command, '-o', 'json'];
+    const argv = [tandemMain, ...flags, command, '-o', 'json'];
     return tryRun(...this.node.node.enter(process.execPath, argv), {
       timeoutMs: boundMs,
       env: { ...process.env, ...this.#environment },

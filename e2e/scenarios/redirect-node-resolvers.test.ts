@@ -8,13 +8,13 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import { plan } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { tandemMain } from '../kit/built.ts';
 import { learnedAddresses } from '../kit/learned.ts';
 import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
 import { type StandardNode, standardRules, startStandardNode } from '../kit/standard-node.ts';
@@ -177,7 +177,7 @@ describe('DNS servers on addresses of nodes', () => {
     const { node, tandem } = standard;
     const { stdout } = await tryRun(
       ...node.node.enter(process.execPath, [
-        fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url)),
+        tandemMain,
         ...['status', `--bpffs-dir=${tandem.pinRoot}`, `--run-dir=${tandem.runDirectory}`],
       ]),
     );

@@ -20,6 +20,7 @@ import { pinPaths } from '@tandem/datapath/paths';
 import { waitFor } from '@tandem/testing/wait';
 import { attached } from '../kit/attached.ts';
 import { type BpfFault, BpfFaults } from '../kit/bpf-faults.ts';
+import { builtPackages } from '../kit/built.ts';
 import { assertNothingPassed, deniedTraffic } from '../kit/enforcement.ts';
 import { buildFormerVersion } from '../kit/former-version.ts';
 import { type StandardNode, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
@@ -81,8 +82,7 @@ after(async () => {
 });
 
 const packagesOf = (version: Version): { readonly packages?: string } =>
-  version === 'former' ? { packages: former } : { packages: ownPackages };
-const ownPackages = join(import.meta.dirname, '../../packages');
+  version === 'former' ? { packages: former } : { packages: builtPackages };
 
 async function become(
   version: Version,

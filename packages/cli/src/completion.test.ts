@@ -24,6 +24,8 @@ for (const [name, main] of [
   const node = `${process.execPath} --conditions=@tandem/source --disable-warning=ExperimentalWarning`;
   writeFileSync(path, `#!/bin/sh\nexec ${node} ${file} "$@"\n`);
   chmodSync(path, 0o755);
+  // Asked once: each start of a program takes a while.
+  writeFileSync(`${path}.bash`, execFileSync(path, ['completion', 'bash']));
 }
 
 const quoted = (words: readonly string[]): string => words.map((word) => `'${word}'`).join(' ');
@@ -34,7 +36,7 @@ const linesOf = (shell: string, args: readonly string[]): readonly string[] =>
 /** Words that a shell offers for the line, whose last word may be begun. */
 function offered(program: string, words: readonly string[]): readonly string[] {
   const script = [
-    `source <(${program} completion bash)`,
+    `source ${join(directory, program)}.bash`,
     `COMP_WORDS=(${quoted([program, ...words])})`,
     `COMP_CWORD=${words.length}`,
     `_${program.replace('-', '_')}`,

@@ -8,7 +8,7 @@
 
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { build } from 'esbuild';
+import { type BuildResult, build } from 'esbuild';
 import { fileCapability } from './file-capability.ts';
 import type { Origin, TarFile } from './tar.ts';
 
@@ -16,7 +16,7 @@ import type { Origin, TarFile } from './tar.ts';
 export const productDirectory = 'opt/tandem';
 
 /** Bundles by their place below `dist`: worker threads are found by paths from the file that starts them. */
-const entries: Readonly<Record<string, string>> = {
+const programs: Readonly<Record<string, string>> = {
   agent: 'packages/agent/dist/main.js',
   controller: 'packages/controller/dist/main.js',
   'dns-proxy': 'packages/dns-proxy/dist/main.js',
@@ -25,7 +25,7 @@ const entries: Readonly<Record<string, string>> = {
   'policy/compile-worker': 'packages/dns-proxy/dist/policy/compile-worker.js',
 };
 /** Loaded by name at run time. Not in the image: client-node reads kubeconfig files, and a pod has none. */
-const loaded = ['yaml', 'prom-client'];
+export const loadedLibraries: readonly string[] = ['yaml', 'prom-client'];
 const absent = ['@kubernetes/client-node'];
 const built: Readonly<Record<string, string>> = {
   'build/bpf_loader.node': 'packages/bpf-loader-node/build/bpf_loader.node',
@@ -40,12 +40,23 @@ const capabilities: Readonly<Record<string, Uint8Array>> = {
   'bin/tandem-launch': fileCapability(['NET_ADMIN', 'NET_RAW', 'BPF']),
 };
 
-export async function productFiles(root: string): Promise<readonly TarFile[]> {
-  const { outputFiles, metafile } = await build({
+export interface BundleOptions {
+  /** Bundles by their place below `directory`, without `.js`, and the built file that each begins with. */
+  readonly entries: Readonly<Record<string, string>>;
+  readonly directory: string;
+  readonly isMinified: boolean;
+}
+
+/** Bundles the built files of the checkout `root`. Writes nothing. */
+export async function bundles(
+  root: string,
+  { entries, directory, isMinified }: BundleOptions,
+): Promise<BuildResult<{ write: false; metafile: true }>> {
+  return build({
     entryPoints: Object.fromEntries(
       Object.entries(entries).map(([name, path]) => [name, join(root, path)]),
     ),
-    outdir: '/dist',
+    outdir: directory,
     absWorkingDir: root,
     bundle: true,
     write: false,
@@ -53,10 +64,10 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
     platform: 'node',
     format: 'esm',
     target: 'node24',
-    minify: true,
+    minify: isMinified,
     keepNames: true,
     legalComments: 'none',
-    external: [...loaded, ...absent],
+    external: [...loadedLibraries, ...absent],
     // CommonJS libraries in an ES module ask for these.
     banner: {
       js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
@@ -64,6 +75,14 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
     // The output depends on dist alone.
     tsconfigRaw: {},
     logLevel: 'error',
+  });
+}
+
+export async function productFiles(root: string): Promise<readonly TarFile[]> {
+  const { outputFiles, metafile } = await bundles(root, {
+    entries: programs,
+    directory: '/dist',
+    isMinified: true,
   });
   const file = (path: string, content: Uint8Array, mode = 0o644): TarFile => ({
     path: join(productDirectory, path),
@@ -86,7 +105,9 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
       const content = file(path, readFileSync(join(root, from)), mode);
       return capability === undefined ? content : { ...content, capability };
     }),
-    ...loaded.flatMap((name) => libraryFiles(name, join(root, 'packages/runtime'), new Set())),
+    ...loadedLibraries.flatMap((name) =>
+      libraryFiles(name, join(root, 'packages/runtime'), new Set()),
+    ),
   ];
 }
 
