@@ -56,15 +56,17 @@ export interface FqdnWatcher {
   onRemove(address: number, slot: FqdnSlot, op: number, isLast: boolean, usedOf: UsedOf): void;
 }
 
+/** The memory of the map `learn_requests`, allocated once: each world begins with zeros. */
+const requests = new SharedArrayBuffer(TD_WRITERS_MAX * tdLearnBatch.size);
+const requestWords = new Uint32Array(requests);
+const requestHalves = new Int16Array(requests);
 const selectorBit = 0x8000_0000;
 const slotsMax = TD_FQDN_PAGES_MAX * TD_FQDN_SELECTORS_MAX;
 const word = (bytes: number): number => bytes / 4;
 
 export class FqdnMap {
   readonly entries: Map<number, FqdnEntry> = new Map();
-  readonly #requests = new SharedArrayBuffer(TD_WRITERS_MAX * tdLearnBatch.size);
-  readonly #words = new Uint32Array(this.#requests);
-  readonly #halves = new Int16Array(this.#requests);
+  readonly #words: Uint32Array = requestWords.fill(0);
   readonly #group: NodeGroup;
   readonly #watcher: FqdnWatcher;
   readonly #neverLearn: (address: number) => boolean;
@@ -92,7 +94,7 @@ export class FqdnMap {
 
   /** `learn_requests`. */
   mmap(): ArrayBuffer {
-    return this.#requests as unknown as ArrayBuffer;
+    return requests as unknown as ArrayBuffer;
   }
 
   /** BPF_PROG_TEST_RUN of `learn`: whole batches, nobody sees a half of a request. */
@@ -105,9 +107,9 @@ export class FqdnMap {
     let hasRemoved = false;
     for (let i = 0; i < count; i++) {
       const byte = writer * tdLearnBatch.size + i * tdLearnRequest.size;
-      const op = this.#halves[(byte + tdLearnRequest.op) / 2]!;
+      const op = requestHalves[(byte + tdLearnRequest.op) / 2]!;
       const result = this.#one(word(byte), op);
-      this.#halves[(byte + tdLearnRequest.result) / 2] = result;
+      requestHalves[(byte + tdLearnRequest.result) / 2] = result;
       if (result < 0) failed += 1;
       if (op === tdLearnOp.REMOVE && result === tdLearnResult.OK) hasRemoved = true;
     }

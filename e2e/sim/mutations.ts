@@ -15,7 +15,7 @@ export interface Mutation {
   readonly find: string;
   readonly replace: string;
   readonly breaks: readonly Invariant[];
-  /** The first seed that is tried, of a break that few schedules meet; default 0. */
+  /** The first seed that is tried: shortly before one that met the break, for a hundred schedules take seconds; default 0. */
   readonly fromSeed?: number;
 }
 
@@ -37,6 +37,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (isAway) replay(',
     replace: 'if (isAway && peer.member > 9) replay(',
     breaks: [2],
+    fromSeed: 15,
   },
   {
     name: 'listeners of a former life are closed unread',
@@ -44,6 +45,7 @@ export const mutations: readonly Mutation[] = [
     find: 'isHelped || listeners.closesAtNs !== Infinity',
     replace: 'isHelped',
     breaks: [2],
+    fromSeed: 65,
   },
   {
     name: 'listeners for pods that ask much are not read for another member',
@@ -51,6 +53,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#own[kind] ?? this.#own[firstLane(kind)]',
     replace: 'kind > 3 ? undefined : this.#own[kind]',
     breaks: [2],
+    fromSeed: 15,
   },
   {
     name: 'listeners for pods that ask much are not handed over',
@@ -58,6 +61,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (hello.takesHeavy) this.#sendHeavy(connection);',
     replace: '',
     breaks: [2],
+    fromSeed: 7,
   },
   {
     name: 'listeners of a former life are closed by the clock alone',
@@ -73,6 +77,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!lookup.isAllowed(flow, acceptSet)) return denied;',
     replace: 'if (!hasPaid && !lookup.isAllowed(flow, acceptSet)) return denied;',
     breaks: [4],
+    fromSeed: 36,
   },
   {
     name: 'endpoints are remembered while they change',
@@ -109,6 +114,7 @@ export const mutations: readonly Mutation[] = [
     find: 'offered[count] = isWanted ? 0 : 1;',
     replace: 'offered[count] = 1;',
     breaks: [8],
+    fromSeed: 31,
   },
   {
     name: 'a namespace that has more than its share takes from others',
@@ -116,6 +122,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (space.pairs.length >= space.share || next === undefined) return namespaceId;',
     replace: 'if (next === undefined) return [...this.#spaces.keys()].at(-1) ?? 0;',
     breaks: [8],
+    fromSeed: 192,
   },
   {
     name: 'the earlier expiry wins in the name cache',
@@ -123,6 +130,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (expires <= this.#entryExpires[entry]!) {',
     replace: 'if (expires >= this.#entryExpires[entry]!) {',
     breaks: [3],
+    fromSeed: 9,
   },
   {
     name: 'what was in flight on a stream that was cut is not sent again',
@@ -130,6 +138,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#sentHere = 0;\n  }',
     replace: '    this.#sentHere += 0;\n  }',
     breaks: [3],
+    fromSeed: 23,
   },
   {
     name: 'names that the backlog lost are not sent with the whole cache',
@@ -137,6 +146,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#refuse(lost.events, lost.mappings, lost.kind, lost.since);',
     replace: 'this.#refuse(lost.events, 0, lost.kind, lost.since);',
     breaks: [3, 8],
+    fromSeed: 20,
   },
   {
     name: 'a pile takes what it has no room for',
@@ -144,6 +154,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!pile.hasRoom(length)) this.#seal(pile);',
     replace: 'if (!pile.hasRoom(length) && length < 0) this.#seal(pile);',
     breaks: [3, 6, 7],
+    fromSeed: 9,
   },
   {
     name: 'a member leaves without the token',
@@ -151,6 +162,7 @@ export const mutations: readonly Mutation[] = [
     find: 'const isFree = self.takeDrainToken(monotonicNs);',
     replace: 'const isFree = monotonicNs > 0 || self.takeDrainToken(monotonicNs);',
     breaks: [5],
+    fromSeed: 24,
   },
   {
     name: 'what finds no slot keeps the empty slots of a former life from being freed',
@@ -166,6 +178,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (this.isOtherServing(monotonicNs)) return true;',
     replace: 'if (monotonicNs > 0) return true;',
     breaks: [5, 2],
+    fromSeed: 24,
   },
   {
     name: 'over TCP the second query of a chunk is not decided on',
@@ -181,6 +194,7 @@ export const mutations: readonly Mutation[] = [
     replace:
       '    for (const connection of this.#toFlush) connection.flush();\n    this.#afterTurn();',
     breaks: [4],
+    fromSeed: 20,
   },
   {
     name: 'a connection that closes leaves its queries counted as in flight',
@@ -188,6 +202,7 @@ export const mutations: readonly Mutation[] = [
     find: 'for (const query of this.#upstream.unanswered()) this.#release(query);',
     replace: '',
     breaks: [6],
+    fromSeed: 128,
   },
   {
     name: 'a query over TCP that is given up stays counted as in flight',
@@ -195,6 +210,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#release(query);\n    if (this.#isClosed) return;',
     replace: '    if (this.#isClosed) return;',
     breaks: [6],
+    fromSeed: 150,
   },
   {
     name: 'an upstream connection that closes keeps its count of queries in flight',
@@ -202,6 +218,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#queries.clear();\n    this.#inFlight = 0;',
     replace: '    this.#queries.clear();',
     breaks: [2, 6],
+    fromSeed: 150,
   },
   {
     name: 'octets of a reply are not given back when the client has taken it',
@@ -216,6 +233,7 @@ export const mutations: readonly Mutation[] = [
     find: 'stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);',
     replace: 'stream.write(reply);\n      giveBackBlock(reply);',
     breaks: [2, 7],
+    fromSeed: 29,
   },
   {
     name: 'octets of a reply that is coming are not given back when its connection closes',
@@ -223,6 +241,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#giveBackReserved();\n    this.#reader.release();',
     replace: '    this.#reader.release();',
     breaks: [6],
+    fromSeed: 60,
   },
   {
     name: 'a query that is asked again over TCP keeps its old id',
@@ -230,6 +249,7 @@ export const mutations: readonly Mutation[] = [
     find: '    query.setId(id);',
     replace: '    if (!query.isRetried) query.setId(id);',
     breaks: [2],
+    fromSeed: 60,
   },
   {
     name: 'what an upstream connection did not answer is forgotten when it closes',
@@ -237,6 +257,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#events.onClosed(unanswered, end',
     replace: 'this.#events.onClosed([], end',
     breaks: [2, 3],
+    fromSeed: 15,
   },
   {
     name: 'a query over TCP has no deadline',
@@ -252,6 +273,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (match === matchNone) {',
     replace: 'if (match === matchNone && end < start) {',
     breaks: [2],
+    fromSeed: 52,
   },
   {
     name: 'a reply that no query waits for does not end its upstream connection',
@@ -259,6 +281,7 @@ export const mutations: readonly Mutation[] = [
     find: '    counters[counter.tcpUpstreamsJunk]!++;\n    this.#fail();',
     replace: '    counters[counter.tcpUpstreamsJunk]!++;',
     breaks: [2, 3, 6],
+    fromSeed: 85,
   },
   {
     name: 'an open connection is kept for the next pod with its address',
@@ -274,6 +297,7 @@ export const mutations: readonly Mutation[] = [
     find: '!pod.open.delete(connection)',
     replace: '!pod.open.has(connection)',
     breaks: [2, 3, 6],
+    fromSeed: 141,
   },
   {
     name: 'a query over TCP that waits pays for each attempt',
@@ -289,6 +313,7 @@ export const mutations: readonly Mutation[] = [
     find: '    } else if (this.#isDraining && this.#served > 0) {\n      this.makeWay();',
     replace: '    } else if (this.#isDraining) {\n      this.closeWhenIdle();',
     breaks: [2],
+    fromSeed: 121,
   },
   {
     name: 'a connection is idle since its last query, not since its last answer',
@@ -304,6 +329,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (done > askedAgain) this.#begunNs = 0;',
     replace: '',
     breaks: [2],
+    fromSeed: 29,
   },
   {
     name: 'after a pause connections are judged before what came is read',
@@ -319,6 +345,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#o.hold(pod.endpointSlot, false);',
     replace: '',
     breaks: [6],
+    fromSeed: 141,
   },
   {
     name: 'TCP connections that ended with the former run are not counted',
@@ -370,6 +397,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (member !== -1 && !others.some((other) => other.member === member))',
     replace: 'if (member !== -1 && others.length >= 0)',
     breaks: [9],
+    fromSeed: 99,
   },
   {
     name: 'the end of the link is not heard',
@@ -377,6 +405,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (member !== -1 && !others.some(',
     replace: 'if (member < -1 && !others.some(',
     breaks: [9],
+    fromSeed: 7,
   },
   {
     name: 'who has connected once does so no more',
@@ -391,6 +420,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!isOver(error)) this.#end(connection);',
     replace: 'if (isOver(error)) this.#end(connection);',
     breaks: [2],
+    fromSeed: 22,
   },
   {
     name: 'what is read for another member is answered by its listener',
@@ -398,6 +428,7 @@ export const mutations: readonly Mutation[] = [
     find: 'udp.onQueries(listener, count);',
     replace: 'udp.onQueries(handle, count);',
     breaks: [2],
+    fromSeed: 15,
   },
   {
     name: 'the kernel names a policy before the other member serves it',
@@ -421,6 +452,7 @@ export const mutations: readonly Mutation[] = [
     find: 'newest + options.randomBelow(revisionJumpMax)',
     replace: 'newest',
     breaks: [4],
+    fromSeed: 120,
   },
   {
     name: 'new selectors are not fed with names that were answered before',
