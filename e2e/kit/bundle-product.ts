@@ -3,8 +3,8 @@
 
 /**
  * Writes agent, DNS proxy and CLI into a directory that is laid out as `packages` of a checkout, each program bundled as in
- * the images: scenarios that start them from there (TANDEM_TEST_PACKAGES) test what the images run, and a start takes about
- * half of the CPU time of one from some hundred modules. Not minified, so that a stack names functions and readable lines.
+ * the images: scenarios that start them from there (TANDEM_TEST_PACKAGES) test what the images run, and a start takes less
+ * CPU time than one from some hundred modules (`tandem --help`: 0.17 s instead of 0.36 s). Not minified, so that a stack names functions and readable lines.
  * Argument: the directory, which is made anew.
  */
 

@@ -85,3 +85,16 @@ async function resultOf(running: RunningProcess): Promise<LoadResult> {
   if (status !== 0) throw new Error(`load ended with ${status}: ${running.stderr()}`);
   return JSON.parse(running.stdout()) as LoadResult;
 }
+
+/** Queries that were not answered, or with an error. */
+export function lossOf({ sent, rcodes }: LoadResult): number {
+  return sent - (rcodes['0'] ?? 0);
+}
+
+export function describeLoss(result: LoadResult): string {
+  const { sent, lost, rcodes, sendFailed, maxUs } = result;
+  return (
+    `${lossOf(result)} of ${sent} lost (${lost} unanswered, ${rcodes['2'] ?? 0} SERVFAIL, ` +
+    `${sendFailed} not sent), slowest ${Math.round(maxUs / 1000)} ms`
+  );
+}
