@@ -130,6 +130,24 @@ insideNamespace(import.meta, () => {
     assert.deepEqual(trusted(), []);
   });
 
+  test('by a redirect to itself it is no uplink, and has no address of another', async () => {
+    const redirected = ['2001:db8:77::/48', 'default', 'fd00::55'];
+    const route = (verb: 'add' | 'del', destination: string): unknown =>
+      execFileSync('ip', [
+        ...['-6', 'route', verb, destination, 'via', 'fe80::bad', 'dev', 'ghost0'],
+        ...['proto', 'redirect', 'metric', '10'],
+      ]);
+    for (const destination of redirected) {
+      route('add', destination);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await view.refresh();
+      assert.deepEqual(trusted(), [], destination);
+    }
+    assert.match(interfaceOf('fd00::55'), /no route of the node leads to fd00::55 alone/);
+    for (const destination of redirected) route('del', destination);
+    await view.refresh();
+  });
+
   test('an address that it gave the node is none of entity host', async () => {
     const prefix = { prefix: '2001:db8:9::', length: 64, by: 'own address' } as const;
     await advertise([prefix], '2001:db8:9::/64 kernel');
