@@ -338,8 +338,10 @@ static __always_inline __u32 from_pod_frame(struct __sk_buff *skb, struct packet
 	if (reason)
 		return reason;
 	if (type == bpf_htons(ETH_P_ARP)) {
-		mark_set(skb, false);
-		return is_foreign_source(skb) ? TD_COUNT_DROP_SPOOFED : from_pod_arp(skb, p);
+		reason = is_foreign_source(skb) ? TD_COUNT_DROP_SPOOFED : from_pod_arp(skb, p);
+		/* for nft, which drops all other ARP at bridges of pods (arp-guard.ts of the agent) */
+		mark_set(skb, reason == TD_PASS);
+		return reason;
 	}
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_frame_ipv4(skb, p) ? TD_COUNT_DROP_PARSE

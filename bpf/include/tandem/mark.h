@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * The bit of skb->mark that brings a steered packet to the shared socket through the node's routing rules.
- * It proves nothing about a packet's source: the interface does (devices.h).
+ * The bit of skb->mark that brings a steered packet to the shared socket through the node's routing rules, and in ARP tells nft
+ * that from_pod verified it. No program here reads it: it proves nothing about a packet's source, the interface does (devices.h).
  */
 #ifndef TANDEM_MARK_H
 #define TANDEM_MARK_H

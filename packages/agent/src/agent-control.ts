@@ -154,8 +154,13 @@ export class AgentControl {
     });
     this.#redirects = redirects;
     addRedirectMetrics(services.metrics, redirects);
-    const attacher = new Attacher(datapath, view, this.#config);
+    const network = this.#network;
+    const attacher = new Attacher(datapath, view, this.#config, (devices) => {
+      void network.guardArp(devices);
+    });
     this.#attacher = attacher;
+    // At the first start it waits until pods' programs are attached, as judge does.
+    if (datapath.isJudging()) void network.guardArp(attacher.devices());
     this.#controller = new PolicyController({
       datapath,
       attacher,

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { insideNamespace } from '@tandem/testing/inside';
 import { waitFor } from '@tandem/testing/wait';
-import { NFPROTO_INET, NftWatch } from './nft-watch.ts';
+import { NFPROTO_ARP, NFPROTO_INET, NftWatch } from './nft-watch.ts';
 
 const nft = (...args: readonly string[]): unknown => execFileSync('nft', args);
 
@@ -14,8 +14,10 @@ insideNamespace(import.meta, () => {
   test('changes of the table are told, those of others are not', async () => {
     let changes = 0;
     using _watch = new NftWatch({
-      family: NFPROTO_INET,
-      tables: ['tandem'],
+      tables: [
+        { family: NFPROTO_INET, name: 'tandem' },
+        { family: NFPROTO_ARP, name: 'tandem' },
+      ],
       onChange: () => {
         changes += 1;
       },
@@ -35,6 +37,7 @@ insideNamespace(import.meta, () => {
       ['add', 'element', 'inet', 'tandem', 's', '{ 10.0.0.1 }'],
       ['flush', 'chain', 'inet', 'tandem', 'c'],
       ['delete', 'chain', 'inet', 'tandem', 'c'],
+      ['add', 'table', 'arp', 'tandem'],
       ['flush', 'ruleset'],
     ];
     for (const command of own) {

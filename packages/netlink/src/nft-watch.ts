@@ -18,6 +18,14 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_NEWGEN = 15;
 /** linux/netfilter.h */
 export const NFPROTO_INET = 1;
+export const NFPROTO_ARP = 3;
+export const NFPROTO_NETDEV = 5;
+
+export interface NftTableName {
+  /** NFPROTO_* */
+  readonly family: number;
+  readonly name: string;
+}
 
 interface NftHeader {
   readonly family: number;
@@ -37,9 +45,7 @@ const nftFormat: MessageFormat<NftHeader, NftAttributes> = {
 };
 
 export interface NftWatchOptions {
-  /** NFPROTO_* */
-  readonly family: number;
-  readonly tables: readonly string[];
+  readonly tables: readonly NftTableName[];
   /** Watches all tables except these. Default false. */
   readonly isOther?: boolean;
   /** Something of a table came, went or changed; or notices were lost. */
@@ -82,13 +88,13 @@ export class NftWatch implements Disposable {
 
 function isConcerning(
   { type, payload }: NetlinkMessage,
-  { family, tables, isOther = false }: NftWatchOptions,
+  { tables, isOther = false }: NftWatchOptions,
 ): boolean {
   if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) return false;
   const decoded = decodeMessage(nftFormat, payload);
   if (!decoded.ok) return true;
   const { header, attributes } = decoded.value;
   const { table } = attributes;
-  const isListed = header.family === family && table !== undefined && tables.includes(table);
+  const isListed = tables.some(({ family, name }) => family === header.family && name === table);
   return isListed !== isOther;
 }

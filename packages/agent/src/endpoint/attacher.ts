@@ -49,6 +49,7 @@ export class Attacher {
   readonly #datapath: Datapath;
   readonly #view: NetworkView;
   readonly #options: DeviceOptions;
+  readonly #onDevices: (devices: ClassifiedDevices) => void;
   readonly #interfaces: EndpointInterfaces;
   /** MAC addresses of the interfaces that this process attached to. */
   readonly #attached = new Map<number, Uint8Array | null>();
@@ -57,10 +58,17 @@ export class Attacher {
   #attaching: Promise<unknown> = Promise.resolve();
   #isStopped = false;
 
-  constructor(datapath: Datapath, view: NetworkView, options: DeviceOptions) {
+  /** `onDevices`: pods' programs are attached, and these are the node's other interfaces. */
+  constructor(
+    datapath: Datapath,
+    view: NetworkView,
+    options: DeviceOptions,
+    onDevices: (devices: ClassifiedDevices) => void = () => undefined,
+  ) {
     this.#datapath = datapath;
     this.#view = view;
     this.#options = options;
+    this.#onDevices = onDevices;
     this.#interfaces = new EndpointInterfaces(knownInterfaces(datapath));
   }
 
@@ -72,7 +80,7 @@ export class Attacher {
   /** Looks for the interfaces of all pods. Never rejects. */
   async plan(desired: readonly EndpointDesired[]): Promise<AttachPlan> {
     const { state, problems: unread } = this.#view;
-    const devices = this.#classify();
+    const devices = this.devices();
     const trusted = new Set(devices.trusted);
     const { found, problems } = await this.#interfaces.resolve(desired, {
       state,
@@ -124,13 +132,14 @@ export class Attacher {
 
   /** Says in the kernel which interfaces are no pod's. */
   writeDevices(): readonly Diagnostic[] {
-    const devices = this.#classify();
+    const devices = this.devices();
     const failed = this.#datapath.setNodeDevices(devices);
+    this.#onDevices(devices);
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
   }
 
   /** A bridge that had a pod stays a bridge of pods while it exists: its next pod may come while no agent runs. */
-  #classify(): ClassifiedDevices {
+  devices(): ClassifiedDevices {
     const { state } = this.#view;
     const former = this.#datapath
       .podBridges()

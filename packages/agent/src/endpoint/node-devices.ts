@@ -22,6 +22,8 @@ export interface DeviceOptions {
 }
 
 export interface ClassifiedDevices extends NodeDevices {
+  /** Names of ports of bridges of pods that are no pod's. */
+  readonly trustedPorts: readonly string[];
   /** Interfaces on the pods' side without a known pod: their traffic is dropped. */
   readonly unknown: readonly Link[];
 }
@@ -39,6 +41,7 @@ export function classifyDevices(
     if (isOfPod(link.ifindex) && master?.kind === 'bridge') podBridges.add(master.name);
   }
   const trusted: number[] = [];
+  const trustedPorts: string[] = [];
   const unknown: Link[] = [];
   const tunnelPorts = new Set(options.tunnelPorts);
   const uplinks = vethUplinks(state);
@@ -53,11 +56,20 @@ export function classifyDevices(
       options.trustedInterfaces.includes(link.name) ||
       uplinks.has(link.ifindex) ||
       link.kind !== 'veth';
-    if (leadsOut) trusted.push(link.ifindex);
+    if (leadsOut) {
+      trusted.push(link.ifindex);
+      if (isPort) trustedPorts.push(link.name);
+    }
     // At a bridge of pods also one with both ends on the node, as Weave has it: only by its name can it be trusted.
     else if (isPort || (link.linkNetnsId !== null && link.master === 0)) unknown.push(link);
   }
-  return { trusted, podBridges: [...podBridges], tunnelPorts: [...tunnelPorts], unknown };
+  return {
+    trusted,
+    trustedPorts,
+    podBridges: [...podBridges],
+    tunnelPorts: [...tunnelPorts],
+    unknown,
+  };
 }
 
 /**

@@ -10,7 +10,7 @@
 import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { NetworkView } from '@tandem/netlink/network-view';
-import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
+import { NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -103,7 +103,14 @@ export class MarkWatch {
   #startWatch(): void {
     try {
       this.#watch = new NftWatch({
-        ...{ family: NFPROTO_INET, tables: [nftTable, redirectTable], isOther: true },
+        tables: [
+          ...[NFPROTO_INET, NFPROTO_ARP, NFPROTO_NETDEV].map((family) => ({
+            family,
+            name: nftTable,
+          })),
+          { family: NFPROTO_INET, name: redirectTable },
+        ],
+        isOther: true,
         onChange: () => this.#readSoon(),
       });
     } catch (error) {

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { err, ok, type Result } from '@tandem/core/result';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { arpFamilies } from '../node/arp-guard.ts';
 import { run } from '../node/command.ts';
 import { nftTable } from '../node/nft-table.ts';
 import { redirectTable } from '../redirect/redirect-rules.ts';
@@ -45,13 +46,17 @@ interface FaceView extends FirewallView {
   readonly coversNft: boolean;
 }
 
+const isOwn = (family: string, table: string): boolean =>
+  family === ownTable.family
+    ? table === ownTable.name || table === redirectTable
+    : table === nftTable && arpFamilies.some((each) => each === family);
+
 /** Never rejects: what fails is in `unread`. */
 export async function readFirewall(): Promise<FirewallView> {
   const [ruleset, ...read] = await Promise.all([readRuleset(), ...faces.map(readFace)]);
   const covered = new Set(faces.filter((_, at) => read[at]?.coversNft).map(({ family }) => family));
   const isForeign = (family: string, table: string): boolean =>
-    !(family === ownTable.family && (table === ownTable.name || table === redirectTable)) &&
-    !(covered.has(family as AddressFamily) && iptablesTables.has(table));
+    !isOwn(family, table) && !(covered.has(family as AddressFamily) && iptablesTables.has(table));
   return {
     chains: [
       ...read.flatMap(({ chains }) => chains),

@@ -4,7 +4,7 @@
 /**
  * Rules, routes and the nft table that the shared socket needs beside BPF: they deliver steered packets locally (policy
  * routing), keep them out of conntrack, and keep conntrack enabled. All have names, by which the agent finds them again and
- * restores them after their removal. If one part cannot be made, the others are made: without routing pods get no DNS answers,
+ * restores them after their removal (tables of ARP: arp-guard.ts). If one part cannot be made, the others are made: without routing pods get no DNS answers,
  * and policy is enforced.
  */
 
@@ -29,6 +29,7 @@ import type { Route, RouteSpec } from '@tandem/netlink/route';
 import { everyDestination } from '@tandem/netlink/rtnetlink';
 import { isSameRule, type Rule, type RuleSpec } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { removeArpTables } from './arp-guard.ts';
 import { ensureNftTable, removeNftTable } from './nft-table.ts';
 
 export interface NetworkRulesOptions {
@@ -42,7 +43,7 @@ export interface NetworkRulesOptions {
 
 export type Family = 'IPv4' | 'IPv6';
 
-export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
+export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table', 'ARP tables'] as const;
 export type RulePart = (typeof ruleParts)[number];
 
 export interface RuleProblem {
@@ -51,7 +52,7 @@ export interface RuleProblem {
 }
 
 /** `work` resolves with whether it changed anything. */
-type Work = readonly (readonly [part: RulePart, work: () => Promise<boolean>])[];
+export type Work = readonly (readonly [part: RulePart, work: () => Promise<boolean>])[];
 
 /**
  * Makes or restores rules, routes and the nft table; does nothing where they are right. Never rejects:
@@ -89,10 +90,12 @@ export function removeNetworkRules(
       ? []
       : ([['IPv6 routing', () => removeRouting(view, 'IPv6', options)]] as const)),
     ['nft table', () => removeNftTable().then(() => true)],
+    ['ARP tables', () => removeArpTables().then(() => true)],
   ]);
 }
 
-async function attemptAll(
+/** Never rejects: gives what could not be done. */
+export async function attemptAll(
   parts: Work,
   onWritten: (part: RulePart) => void = () => undefined,
 ): Promise<readonly RuleProblem[]> {

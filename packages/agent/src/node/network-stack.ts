@@ -16,12 +16,14 @@ import {
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { LOOPBACK_IFINDEX } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
-import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
+import { NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { repairIntervalMs } from '../limits.ts';
+import { ArpGuard, type PodPorts } from './arp-guard.ts';
 import {
+  attemptAll,
   ensureNetworkRules,
   type NetworkRulesOptions,
   type RulePart,
@@ -31,8 +33,8 @@ import {
 import { nftTable } from './nft-table.ts';
 import { RepairPace } from './repair-pace.ts';
 
-/** Consequence of each part's absence. */
-const losses: Readonly<Record<RulePart, string>> = {
+/** Consequence of the absence of each part that DNS needs. */
+const losses: Readonly<Record<Exclude<RulePart, 'ARP tables'>, string>> = {
   'IPv4 routing': 'DNS queries of pods over IPv4 are dropped',
   'IPv6 routing': 'DNS queries of pods over IPv6 are dropped',
   'nft table':
@@ -49,6 +51,11 @@ const quarrel: Degradation = degradation('network-rules', {
   fix: 'find the program that changes it by nft monitor, and let it leave this table alone',
 });
 
+const arpUnguarded = (reason: string): Degradation => {
+  const { code, message, fix } = degradation('arp-unguarded');
+  return { code, message: `${message} (${reason})`, fix };
+};
+
 /** Steered packets are delivered by the loopback interface. */
 const loopbackUp = 'ip link set lo up: the loopback interface is down';
 
@@ -58,6 +65,7 @@ export class NetworkStack {
   readonly #view: NetworkView;
   readonly #options: NetworkRulesOptions;
   readonly #log: Logger;
+  readonly #arp: ArpGuard;
   #problems: readonly RuleProblem[] = [];
   #ipv6: Ipv6State | null = null;
   #watch: NftWatch | null = null;
@@ -79,6 +87,7 @@ export class NetworkStack {
     this.#view = view;
     this.#options = options;
     this.#log = log;
+    this.#arp = new ArpGuard(options.mark);
   }
 
   /** Puts everything in place that can be, and goes on doing so when it changes. Never rejects. */
@@ -94,7 +103,9 @@ export class NetworkStack {
           this.#repairSoon();
         }, waitMs);
       };
-      this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [nftTable], onChange });
+      const families = [NFPROTO_INET, NFPROTO_ARP, NFPROTO_NETDEV];
+      const tables = families.map((family) => ({ family, name: nftTable }));
+      this.#watch = new NftWatch({ tables, onChange });
     } catch (error) {
       this.#log.warn('changes of the nft table cannot be watched: it is read every few seconds', {
         error: TandemError.from(error),
@@ -115,6 +126,13 @@ export class NetworkStack {
     this.#watch?.close();
     for (const timer of [this.#timer, this.#nftTimer]) if (timer !== null) clearTimeout(timer);
     await this.#running;
+  }
+
+  /** From now on ARP of unknown pods is dropped at these bridges; after pods' programs are attached. Never rejects. */
+  async guardArp(ports: PodPorts): Promise<void> {
+    if (!this.#arp.set(ports)) return;
+    this.#isNftStale = true;
+    await this.ensure();
   }
 
   /** Puts everything in place that can be; starts no program where nothing changed. Never rejects. */
@@ -153,14 +171,21 @@ export class NetworkStack {
     this.#ipv6 = ipv6;
     const isNftRead = (this.#isNftStale && this.#nftTimer === null) || this.#watch === null;
     if (isNftRead) this.#isNftStale = false;
-    const parts = new Set(ruleParts.filter((part) => part !== 'nft table' || isNftRead));
-    const problems = await ensureNetworkRules(this.#view, this.#options, parts, (part) => {
+    const parts = new Set(ruleParts.filter((part) => isNftRead || part.endsWith(' routing')));
+    const onWritten = (part: RulePart): void => {
       if (!this.#isStarted) return;
-      this.counters[part === 'nft table' ? 'tableRestored' : 'routingRestored'] += 1;
-    });
+      this.counters[part.endsWith(' routing') ? 'routingRestored' : 'tableRestored'] += 1;
+    };
+    const problems = [
+      ...(await ensureNetworkRules(this.#view, this.#options, parts, onWritten)),
+      ...(isNftRead
+        ? await attemptAll([['ARP tables', () => this.#arp.ensure()]], onWritten)
+        : this.#problems.filter(({ part }) => part === 'ARP tables')),
+    ];
     this.#isStarted = true;
     this.counters.failed += problems.length;
-    if (problems.some(({ part }) => part === 'nft table')) this.#isNftStale = true;
+    if (problems.some(({ part }) => part === 'nft table' || part === 'ARP tables'))
+      this.#isNftStale = true;
     const known = new Set(this.#problems.map(({ part, message }) => `${part} ${message}`));
     for (const { part, message } of problems) {
       if (known.has(`${part} ${message}`)) continue;
@@ -182,10 +207,12 @@ export class NetworkStack {
   get degradations(): readonly Degradation[] {
     return [
       ...this.#problems.map(({ part, message }) =>
-        degradation('network-rules', {
-          message: `${part} cannot be set up, so ${losses[part]}: ${message}`,
-          ...(this.#isLoopbackUp() ? {} : { fix: loopbackUp }),
-        }),
+        part === 'ARP tables'
+          ? arpUnguarded(message)
+          : degradation('network-rules', {
+              message: `${part} cannot be set up, so ${losses[part]}: ${message}`,
+              ...(this.#isLoopbackUp() ? {} : { fix: loopbackUp }),
+            }),
       ),
       ...(this.#nftPace.isSlowed ? [quarrel] : []),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),

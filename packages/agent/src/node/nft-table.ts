@@ -10,6 +10,8 @@
 import { run } from './command.ts';
 
 export const nftTable = 'tandem';
+/** Names of interfaces that a text for nft can have as they are. */
+export const nftName: RegExp = /^[\w.:@-]{1,15}$/;
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
 export interface NftTableOptions {

@@ -19,6 +19,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint } from '../endpoint/attacher.ts';
 import { redirectNotesMax, repairIntervalMs } from '../limits.ts';
 import { run } from '../node/command.ts';
+import { nftName } from '../node/nft-table.ts';
 import { RepairPace } from '../node/repair-pace.ts';
 import { type BackendInterface, redirectRules, redirectTable } from './redirect-rules.ts';
 
@@ -239,7 +240,10 @@ export class RedirectStack {
           Math.max(repairIntervalMs, this.#pace.take()),
         );
       };
-      this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [redirectTable], onChange });
+      this.#watch = new NftWatch({
+        tables: [{ family: NFPROTO_INET, name: redirectTable }],
+        onChange,
+      });
     } catch (error) {
       this.#o.log.warn(
         'changes of the redirects cannot be watched: they are read every few seconds',
@@ -278,7 +282,6 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
 }
 
 /** A name that nft takes as it is: no quote, and no * for those that begin so. Others' pods are no backends. */
-const nftName = /^[\w.:@-]{1,15}$/;
 const quarrel = `the nft table ${redirectTable} changes again and again, so it is restored at most once a second, and until then redirects may be missing`;
 const quarrelFix =
   'find the program that changes it by nft monitor, and let it leave this table alone';

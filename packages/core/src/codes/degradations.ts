@@ -69,6 +69,12 @@ const degradationRows = {
       "a routing rule, a route or the nft table of Tandem cannot be made: DNS of that address family is dropped, or fills the node's conntrack table",
     fix: 'fix the error that the message quotes; the agent tries again every few seconds',
   },
+  'arp-unguarded': {
+    severity: 'warning',
+    meaning:
+      "nft cannot keep ARP of unknown pods behind bridges from the node, so such a pod can make entries in the node's neighbour table",
+    fix: 'run a kernel with CONFIG_NF_TABLES_ARP and CONFIG_NF_TABLES_NETDEV, or fix the error that the message quotes; the agent tries again every few seconds',
+  },
   'ipv6-loopback-off': {
     severity: 'error',
     meaning:

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { insideNamespace } from '@tandem/testing/inside';
+import { Namespace } from '@tandem/testing/namespace';
+import { waitFor } from '@tandem/testing/wait';
+import { ArpGuard, removeArpTables } from './arp-guard.ts';
+
+const mark = 0x1000;
+const run = (program: string, ...args: readonly string[]): string =>
+  execFileSync(program, args, { encoding: 'utf8' });
+const nft = (...args: readonly string[]): string => run('nft', ...args);
+const ip = (...commands: readonly string[]): void => {
+  execFileSync('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
+};
+
+/** By port: the bridge and what its pod has as address. */
+const ports = {
+  stranger: ['cni0', '10.2.0.11'],
+  known: ['cni0', '10.2.0.12'],
+  'router.100': ['cni0', '10.2.0.13'],
+  docker: ['docker0', '10.3.0.11'],
+} as const;
+type Port = keyof typeof ports;
+const guarded = { podBridges: ['cni0', 'cni1'], trustedPorts: ['router.100'] } as const;
+
+insideNamespace(import.meta, () => {
+  const pods = new Map<Port, Namespace>();
+  const guard = new ArpGuard(mark);
+
+  /** Whether what the pod sends to its gateway makes an entry at the node. */
+  const isHeard = (port: Port): boolean => {
+    const [bridge, address] = ports[port];
+    return run('ip', 'neigh', 'show', address, 'dev', bridge).includes('lladdr');
+  };
+  /** The kernel asks for its gateway three times, a second apart. */
+  const speak = async (port: Port): Promise<void> => {
+    const gateway = ports[port][0] === 'cni0' ? '10.2.0.1' : '10.3.0.1';
+    await pods.get(port)?.run('bash', ['-c', `echo x >/dev/udp/${gateway}/9 || true`]);
+  };
+  const dropped = (): number =>
+    Number(/counter packets (\d+)/.exec(nft('list', 'chain', 'arp', 'tandem', 'strangers'))?.[1]);
+
+  before(async () => {
+    ip(
+      ...['cni0', 'docker0'].flatMap((name) => [
+        `link add ${name} type bridge`,
+        `link set ${name} up`,
+      ]),
+      'addr add 10.2.0.1/24 dev cni0',
+      'addr add 10.3.0.1/24 dev docker0',
+    );
+    for (const [port, [bridge, address]] of Object.entries(ports)) {
+      // oxlint-disable-next-line no-await-in-loop -- few
+      const pod = await Namespace.create(port.slice(0, 4));
+      ip(
+        `link add ${port} type veth peer name eth0 netns ${pod.name}`,
+        `link set ${port} master ${bridge} up`,
+      );
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await pod.ip(['link set eth0 up', `addr add ${address}/24 dev eth0`]);
+      pods.set(port as Port, pod);
+    }
+    // As from_pod does in ARP that it verified.
+    execFileSync('nft', ['-f', '-'], {
+      input: `table netdev pod { chain known {
+        type filter hook ingress device known priority -1; meta protocol arp meta mark set ${mark}
+      }\n}\n`,
+    });
+  });
+  after(async () => {
+    for (const pod of pods.values()) await pod[Symbol.asyncDispose]();
+  });
+
+  test('before pods have their programs nothing is dropped, and without bridges of pods there is no table', async () => {
+    const tables = nft('list', 'tables');
+    assert.equal(await guard.ensure(), false);
+    guard.set({ podBridges: [], trustedPorts: [] });
+    assert.equal(await guard.ensure(), false);
+    assert.equal(nft('list', 'tables'), tables);
+  });
+
+  test('at bridges of pods only verified ARP and that of trusted ports reaches the node', async () => {
+    assert.equal(guard.set(guarded), true);
+    await guard.ensure();
+    assert.equal(guard.set(guarded), false, 'nothing has changed');
+    await speak('stranger');
+    await waitFor(() => dropped() > 0, { what: 'a drop' });
+    for (const port of ['known', 'router.100', 'docker'] as const) {
+      // oxlint-disable-next-line no-await-in-loop -- few
+      await speak(port);
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await waitFor(() => isHeard(port), { what: `an entry of ${port}` });
+    }
+    assert.equal(isHeard('stranger'), false);
+  });
+
+  test('what another process changes is put back, and what is right is not written again', async () => {
+    assert.equal(await guard.ensure(), false);
+    const made = nft('--stateless', 'list', 'ruleset');
+    const changes = [
+      'delete table arp tandem',
+      'flush chain arp tandem strangers',
+      'insert rule arp tandem strangers accept',
+      'chain arp tandem strangers { policy drop; }',
+      'delete table netdev tandem',
+    ];
+    for (const change of changes) {
+      nft(change);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      assert.equal(await guard.ensure(), true, change);
+      assert.equal(nft('--stateless', 'list', 'ruleset'), made, change);
+    }
+    nft('add table arp other');
+    assert.equal(await guard.ensure(), false, 'tables of others');
+    nft('delete table arp other');
+  });
+
+  test('a port that is gone is left out, and a table without bridges goes', async () => {
+    ip('link delete router.100');
+    guard.set({ podBridges: ['cni0'], trustedPorts: [] });
+    await guard.ensure();
+    assert.equal(nft('list', 'tables').includes('table netdev tandem'), false);
+    guard.set({ podBridges: [], trustedPorts: [] });
+    await guard.ensure();
+    assert.doesNotMatch(nft('list', 'tables'), /tandem/);
+  });
+
+  test('removal leaves nothing of ours', async () => {
+    guard.set({ podBridges: ['cni0'], trustedPorts: [] });
+    await guard.ensure();
+    await removeArpTables();
+    await removeArpTables();
+    assert.doesNotMatch(nft('list', 'tables'), /tandem/);
+  });
+});
