@@ -202,6 +202,15 @@ describe('a call of bpf(2) fails in the start', () => {
           if (outcome === 'ended') assert.ok(await isReached(), `without policy: ${logs()}`);
           else await waitFor(isReached, { what: 'a pod without policy', timeoutMs: againMs });
           if (outcome === 'running') await lab.assertClosed();
+          if (outcome === 'ended' && fault.how === 'KILL') {
+            // docs/operations.md: judge is attached last, and before it nothing is enforced.
+            const links = await lab.leftovers();
+            const isJudging = links.includes('link judge_postRouting_ipv4');
+            for (const name of ['client', 'late'] as const) {
+              const isOpen = await lab.reaches(name, otherAddress);
+              assert.equal(isOpen, !isJudging, `${name}: ${links.join(', ')}`);
+            }
+          }
           if (outcome === 'ended' && fault.how !== 'KILL') {
             const running = lab.tandem.process('agent');
             const { status } = await running.exited;
