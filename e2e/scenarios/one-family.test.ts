@@ -16,7 +16,7 @@ import { hasIpv6 } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
-import { waitFor } from '@tandem/testing/wait';
+import { patience, waitFor } from '@tandem/testing/wait';
 import { tandemMain } from '../kit/built.ts';
 import { withoutIpv6 } from '../kit/no-ipv6.ts';
 import {
@@ -29,7 +29,7 @@ import {
 import { clusterDns4, clusterDns6, standardRules } from '../kit/standard-node.ts';
 import { TandemNode } from '../kit/tandem-node.ts';
 
-const boundMs = 30_000;
+const boundMs = 30_000 * patience;
 
 interface Status {
   readonly health: string;
@@ -174,7 +174,7 @@ class Lab implements AsyncDisposable {
 
   async reaches(probe: Probe, to: string): Promise<boolean> {
     try {
-      await probe.tcp({ to, port: 80, data: 'x', want: 1, timeoutMs: 400 });
+      await probe.tcp({ to, port: 80, data: 'x', want: 1, timeoutMs: 400 * patience });
       return true;
     } catch {
       return false;
@@ -186,7 +186,7 @@ class Lab implements AsyncDisposable {
     const { client, family } = this;
     for (const transport of ['udp', 'tcp'] as const) {
       for (let i = 0; i < 8; i++) {
-        const asked = { server: family.dns, transport, timeoutMs: 2000 };
+        const asked = { server: family.dns, transport, timeoutMs: 2000 * patience };
         const type = family.number === 4 ? 'A' : 'AAAA';
         const yes = await askDns(client, { ...asked, name: 'n-1.allowed.test', type });
         assert.equal(yes.rcode, 'NOERROR', `${transport} ${this.tandem.logs()}`);
