@@ -170,7 +170,8 @@ status=0
 "${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
 	status=$?
 
-# A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
+# The name says how a file shares the CPUs: NAME.alone.test.ts asserts speed, CPU or memory; NAME.timed.test.ts asserts a time that is
+# long beside a turn of the scheduler; any other asserts verdicts, and waits for conditions.
 verdicts=()
 longest=()
 seconds=()
@@ -180,29 +181,12 @@ while read -r file; do
 	e2e/sim/*) ;;
 	# ./run test --cluster
 	e2e/cluster/*) ;;
-	e2e/scenarios/attacks-connects.* | e2e/scenarios/attacks-crowd.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
-	e2e/scenarios/attacks-churn.*) seconds+=("$file") ;;
+	*.alone.test.ts) speeds+=("$file") ;;
+	*.timed.test.ts) seconds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
-	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
-		e2e/scenarios/restart-swap.* | \
+	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | e2e/scenarios/restart-swap.* | \
 		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.* | e2e/scenarios/start-killed.*) longest+=("$file") ;;
-	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
-		e2e/scenarios/names.* | e2e/scenarios/cluster-network-policy.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
-		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
-		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
-		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
-		e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
-		e2e/scenarios/recursor-in-pod.* | e2e/scenarios/run-directory-removed.* | \
-		e2e/scenarios/kubernetes-source.* | e2e/scenarios/kubernetes-api-server.* | e2e/scenarios/standby-source.* | \
-		e2e/scenarios/uninstall.* | e2e/scenarios/remove-node.* | e2e/scenarios/start-bpf-failures.* | \
-		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
-		e2e/scenarios/pins-removed.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/restart-former.* | e2e/scenarios/steering-unanswered.* | \
-		e2e/scenarios/second-datapath.* | e2e/scenarios/steady-state.* | \
-		e2e/bench/targets.* | e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
-	e2e/scenarios/standby.* | e2e/scenarios/restart-two-agents.* | e2e/scenarios/dns-backends.* | \
-		e2e/scenarios/upstream-gone.* | e2e/scenarios/upstream-replaced.* | e2e/scenarios/local-redirect-restart.* | \
-		e2e/scenarios/one-process-down.* | e2e/scenarios/tcp-member-killed.* | e2e/scenarios/attach-retry.*) seconds+=("$file") ;;
-	*) speeds+=("$file") ;;
+	*) verdicts+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"

@@ -22,7 +22,7 @@ export async function nodeFigures(): Promise<NodeFigures> {
       '../../packages/agent/src/policy/reconcile-cost.test.ts',
       'reconcile-ms',
     ),
-    rulesBackMs: await longest('../scenarios/network-changes.test.ts', 'rules-back-ms'),
+    rulesBackMs: await longest('../scenarios/network-changes.alone.test.ts', 'rules-back-ms'),
   };
 }
 

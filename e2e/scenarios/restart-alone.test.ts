@@ -37,7 +37,7 @@ import type { ProcessName } from '../kit/tandem-node.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const deniedAddress = '198.19.200.1';
-/** Beside other tests on two CPUs; restart-time.test.ts says how long it may take. */
+/** Beside other tests on two CPUs; restart-time.alone.test.ts says how long it may take. */
 const startMs = 20_000;
 type SnapshotState = 'present' | 'absent' | 'corrupt' | 'newer';
 type SourceState = 'there' | 'missing';

@@ -84,7 +84,7 @@ insideNamespace(import.meta, () => {
     ],
   ];
 
-  // How soon, on a quiet machine: e2e/scenarios/network-changes.test.ts. Here nothing but notices brings it back.
+  // How soon, on a quiet machine: e2e/scenarios/network-changes.alone.test.ts. Here nothing but notices brings it back.
   test('what somebody deletes is back', async () => {
     assert.deepEqual(stack.degradations, []);
     for (const [program, args, isThere] of deletions) {
