@@ -3,6 +3,7 @@
 
 /** Owner of each address of a test node, and what its tables and those of its pods say of it. */
 
+import { addressBytes, addressText } from '@tandem/testing/address';
 import type { Pod, TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 
@@ -53,11 +54,21 @@ export async function readTables(node: TestNode): Promise<Tables> {
   return tables;
 }
 
+/** The link-local address that is made of the Ethernet address (RFC 4291, appendix A). */
+export const linkLocalOf = (mac: string): string => {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac
+    .split(':')
+    .map((octet) => Number.parseInt(octet, 16));
+  const group = (high: number, low: number): string => (high * 256 + low).toString(16);
+  return addressText(
+    addressBytes(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`),
+  );
+};
+
 /** True entries, by the same names as `Tables`. */
 export function trueEntries(
   node: TestNode,
   uplinks: readonly (readonly [device: string, mac: string, addresses: readonly string[]])[],
-  linkLocalOf: (mac: string) => string,
   attackers: readonly string[],
 ): ReadonlyMap<string, string> {
   const entries = new Map<string, string>();

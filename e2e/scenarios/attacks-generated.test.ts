@@ -10,7 +10,6 @@
 
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
-import { addressBytes, addressText } from '@tandem/testing/address';
 import type { Pod } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 import { buildPacket, concatBytes } from '@tandem/testing/packet';
@@ -27,7 +26,7 @@ import {
   type Speaker,
   type Stage,
 } from '../kit/frame-oracle.ts';
-import { falseEntries, readTables, trueEntries } from '../kit/neighbour-tables.ts';
+import { falseEntries, linkLocalOf, readTables, trueEntries } from '../kit/neighbour-tables.ts';
 import { networkPolicy } from '../kit/objects.ts';
 import {
   clusterDns4,
@@ -120,15 +119,6 @@ for (const family of [4, 6] as const) {
 watched.push({ pod: null, place: 'remote', sightings: await remote.sight({ pattern: token }) });
 watched.push({ pod: null, place: 'world', sightings: await internet.sight({ pattern: token }) });
 
-const linkLocalOf = (mac: string): string => {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac
-    .split(':')
-    .map((octet) => Number.parseInt(octet, 16));
-  const group = (high: number, low: number): string => (high * 256 + low).toString(16);
-  return addressText(
-    addressBytes(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`),
-  );
-};
 const wires = [
   await uplinkMacs(node, node.remote, plan.remoteUplink),
   await uplinkMacs(node, node.upstream, plan.upstreamUplink),
@@ -181,7 +171,6 @@ const truth: ReadonlyMap<string, string> = trueEntries(
     [plan.remoteUplink, wires[0]?.source ?? '', [plan.remoteNode4, plan.remoteNode6]],
     [plan.upstreamUplink, wires[1]?.source ?? '', [plan.upstream4, plan.upstream6]],
   ],
-  linkLocalOf,
   Object.keys(attackers),
 );
 
