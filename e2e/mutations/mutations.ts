@@ -48,7 +48,7 @@ export const mutations: readonly Mutation[] = [
   ...of(2, 'bpf/include/tandem/pod_frame.h', inTests('hooks.namespace'), [
     ['a tag that the device has taken off counts for nothing', 'if (skb->vlan_present)', 'if (0)'],
   ]),
-  ...of(2, 'bpf/src/from_pod.h', fromPods, [
+  ...of(2, 'bpf/src/from_pod.bpf.c', fromPods, [
     [
       "ARP in another pod's Ethernet address",
       'if (is_foreign_mac(skb, arp->sender_mac))',
@@ -90,11 +90,6 @@ export const mutations: readonly Mutation[] = [
     ['a redirect of a pod', 'p->icmp_type == TD_ND_REDIRECT ||', ''],
     ['a query of a multicast router of a pod', 'p->icmp_type == TD_MLD_QUERY || ', ''],
     [
-      'PIM of a pod',
-      'return is_multicast4(&p->destination) || is_multicast6(&p->destination) ? TD_COUNT_DROP_ND\n\t\t\t\t\t\t\t\t\t\t   : TD_PASS;',
-      'return TD_PASS;',
-    ],
-    [
       'a message without address from a foreign Ethernet address',
       'if (is_foreign_source(skb))',
       'if (0)',
@@ -105,7 +100,7 @@ export const mutations: readonly Mutation[] = [
       'if (0)',
     ],
   ]),
-  ...of(2, 'bpf/src/to_pod.h', toPods, [
+  ...of(2, 'bpf/src/to_pod.bpf.c', toPods, [
     [
       'a router advertisement of a neighbour arrives',
       'if (frame_ingress(skb) != 0 &&\n\t    (p->icmp_type == TD_ND_ROUTER_ADVERT',
@@ -115,16 +110,6 @@ export const mutations: readonly Mutation[] = [
       "a claim to an address of another pod's arrives",
       'return endpoint && endpoint->veth_ifindex != ingress ? TD_COUNT_DROP_SPOOFED : TD_PASS;',
       '(void)endpoint;\n\treturn TD_PASS;',
-    ],
-    [
-      'a claim by an unknown port arrives',
-      '} else if (!is_trusted_device(ingress)) {',
-      '} else if (0) {',
-    ],
-    [
-      "a pod's claim to an address of the node arrives",
-      'if (class_of(claimed).flags & TD_CLASS_NODE)',
-      'if (0)',
     ],
   ]),
   ...of(3, 'bpf/src/judgement.h', judged, [
@@ -144,7 +129,7 @@ export const mutations: readonly Mutation[] = [
       'if (0 && ',
     ],
   ]),
-  ...of(3, 'bpf/src/judge.h', judged, [
+  ...of(3, 'bpf/src/judge.bpf.c', judged, [
     [
       'an unverified source passes',
       'if (j->source.id && !j->from_host && !j->is_verified)',
@@ -158,7 +143,7 @@ export const mutations: readonly Mutation[] = [
     ['a pod sends into a tunnel of a node', '!j->from_host && is_tunnel(p) &&', '0 &&'],
     ['a known pod uses an address of nobody', 'if (j->entry == TD_SIDE_POD &&', 'if (0 &&'],
   ]),
-  ...of(3, 'bpf/src/guard_entry.h', inTests('guard-entry'), [
+  ...of(3, 'bpf/src/guard_entry.bpf.c', inTests('guard-entry'), [
     ["an endpoint's address opens a connection by another port", 'if (source) /*', 'if (0) /*'],
     [
       "an address of the node's opens a connection by a port",
@@ -166,7 +151,7 @@ export const mutations: readonly Mutation[] = [
       'if (0 &&',
     ],
   ]),
-  ...of(6, 'bpf/src/judge.h', judged, [
+  ...of(6, 'bpf/src/judge.bpf.c', judged, [
     ['a stranger sends', 'if (j->entry == TD_SIDE_STRANGER)', 'if (0)'],
     [
       'a stranger receives',
@@ -179,14 +164,14 @@ export const mutations: readonly Mutation[] = [
       'if (0)',
     ],
   ]),
-  ...of(6, 'bpf/src/guard_entry.h', inTests('guard-entry'), [
+  ...of(6, 'bpf/src/guard_entry.bpf.c', inTests('guard-entry'), [
     [
       'a stranger opens a connection by a port',
       'if (entry_side(ctx, port) == TD_SIDE_STRANGER)',
       'if (0)',
     ],
   ]),
-  ...of(6, 'bpf/src/judge_root.h', inTests('judge-policy', 'guard-entry', 'hooks.namespace'), [
+  ...of(6, 'bpf/src/judge_root.bpf.c', inTests('judge-policy', 'guard-entry', 'hooks.namespace'), [
     [
       'pods are open while the slot is empty',
       'count(TD_COUNT_DROP_NO_PROGRAM);\n\treturn NF_DROP;',
@@ -218,7 +203,7 @@ export const mutations: readonly Mutation[] = [
       'trustedPorts.length >= 0',
     ],
   ]),
-  ...of(14, 'bpf/src/judge.h', judged, [
+  ...of(14, 'bpf/src/judge.bpf.c', judged, [
     [
       'a pod sends an error about a flow of others',
       'return is_related_error && j->source.id &&',
@@ -279,7 +264,7 @@ export const mutations: readonly Mutation[] = [
       'TD_PLACES_MAX',
     ],
   ]),
-  ...of(18, 'bpf/src/judge.h', judged, [
+  ...of(18, 'bpf/src/judge.bpf.c', judged, [
     [
       'a packet for a former pod reaches the next one',
       'return j->destination.id && !is_local_in(j) && !j->is_delivered;',
@@ -310,7 +295,7 @@ export const mutations: readonly Mutation[] = [
       'if (false)',
     ],
   ]),
-  ...of(19, 'bpf/src/judge.h', judged, [
+  ...of(19, 'bpf/src/judge.bpf.c', judged, [
     [
       'the node is the world under an address that is not its own',
       'if (!is_node(&class))\n\t\tclass = class_of(&loopback);',
@@ -318,7 +303,7 @@ export const mutations: readonly Mutation[] = [
     ],
     ['a pod reaches a loopback address', 'if (is_at_loopback(j))', 'if (0)'],
   ]),
-  ...of(19, 'bpf/src/judge.h', inTests('judge-fqdn'), [
+  ...of(19, 'bpf/src/judge.bpf.c', inTests('judge-fqdn'), [
     ['a name that was learned opens the node', 'class.flags |= TD_CLASS_NODE;', ''],
   ]),
   ...of(19, 'bpf/src/judge_policy.h', judged, [

@@ -16,6 +16,7 @@ import { buildPacket, concatBytes } from '@tandem/testing/packet';
 import type { IpSpec } from '@tandem/testing/packet-spec';
 import { Probe, type Sightings } from '@tandem/testing/probe';
 import { Random } from '../chaos/random.ts';
+import { arpClaims, droppedArp } from '../kit/arp-claims.ts';
 import { addressOf, assertDropped, frameOf, uplinkMacs } from '../kit/attack.ts';
 import { type Cast, FrameGrammar, token } from '../kit/frame-grammar.ts';
 import {
@@ -281,29 +282,6 @@ async function attack({ pod, probe, isKnown }: Attack, count: number): Promise<M
   return arrived;
 }
 
-/** ARP by which a pod would take addresses of nobody, its own among them, at the node; the random frames come on top. */
-function claims(pod: Pod): readonly Uint8Array[] {
-  const others = ['10.1.2.250', '10.1.2.251', addressOf(pod, '10.')];
-  return others.flatMap((senderAddress) =>
-    [plan.bridgeMac, 'ff:ff:ff:ff:ff:ff'].flatMap((destination) =>
-      (['request', 'reply'] as const).flatMap((operation) =>
-        [plan.bridgeGateway4, senderAddress].map((targetAddress) =>
-          buildPacket({
-            ethernet: { source: pod.mac, destination },
-            arp: { operation, senderMac: pod.mac, senderAddress, targetAddress },
-          }),
-        ),
-      ),
-    ),
-  );
-}
-
-/** ARP that nft has dropped at bridges of pods. */
-async function droppedArp(): Promise<number> {
-  const text = await node.node.run('nft', ['list', 'chain', 'arp', 'tandem', 'strangers']);
-  return [...text.matchAll(/counter packets (\d+)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
-}
-
 /** Frame that it may send, in the plainest form. */
 function plainFrame(pod: Pod, destination: string, number: number): Uint8Array {
   return buildPacket({
@@ -479,10 +457,11 @@ describe(`random frames, seed ${seed}`, () => {
           });
           {
             await using probe = Probe.start(pod.namespace);
-            const dropped = await droppedArp();
-            await probe.frames(claims(pod));
+            const dropped = await droppedArp(node);
+            await probe.frames(arpClaims(pod));
             await attack({ pod, probe, isKnown: false }, each);
-            if (kind === 'bridge') assert.ok((await droppedArp()) > dropped, 'no ARP was dropped');
+            if (kind === 'bridge')
+              assert.ok((await droppedArp(node)) > dropped, 'no ARP was dropped');
           }
           await node.removePod(pod.name);
           await flows.assertUnharmed();
