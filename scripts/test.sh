@@ -190,7 +190,7 @@ while read -r file; do
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
-"${node_test[@]}" --test-concurrency=4 "${verdicts[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=5 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
 export TANDEM_TEST_PATIENCE=2

@@ -271,12 +271,16 @@ async function attack({ pod, probe, isKnown }: Attack, count: number): Promise<M
     `${namespace.name} `,
     ...(kind === 'ptp' ? [`${node.node.name} ${hostInterface} `] : []),
   ]);
-  // Behind a bridge a stranger may, at its own port, have any Ethernet address that is nobody's.
+  // Behind a bridge a stranger may, at its own port, have any Ethernet address that is nobody's, and neighbours at that port (frames
+  // to groups that bridges keep to themselves); a known pod a link-local address that is nobody's.
   const isStranger = !isKnown && pod.kind === 'bridge';
+  const ownLinkLocal = `${node.node.name} ${plan.bridge} fe80:`;
   const isFree = (name: string, value: string): boolean =>
     free.some((start) => name.startsWith(start)) ||
     (isBeyondUplink.test(name) && uplinkOwn.includes(value)) ||
-    (isStranger && name.startsWith('fdb ') && value === pod.hostInterface);
+    (isStranger && name.startsWith('fdb ') && value === pod.hostInterface) ||
+    (isStranger && name.startsWith(`${node.node.name} ${pod.hostInterface} `)) ||
+    (name.startsWith(ownLinkLocal) && value === node.pod('abridge').mac);
   const faults = falseEntries(truth, before, await readTables(node), isFree);
   assert.deepEqual(faults, [], `seed ${seed}`);
   return arrived;
