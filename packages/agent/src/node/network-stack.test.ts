@@ -179,7 +179,8 @@ insideNamespace(import.meta, () => {
       const known = written();
       const startMs = performance.now();
       await waitFor(() => written() >= known + 4, { what: 'four writes', timeoutMs: 30_000 });
-      assert.ok(performance.now() - startMs >= 2.5 * repairSlowMs);
+      // One may be due already, and the first token may come at once: the others take a second each.
+      assert.ok(performance.now() - startMs >= 1.9 * repairSlowMs);
       await waitFor(() => stack.counters.tableDelayed > 0, { what: 'it counted' });
       // A look at the table is due in up to a second: what is missing besides does not wait for it.
       const isBackApart = async (): Promise<boolean> => {
