@@ -77,6 +77,8 @@ export class AgentControl {
   #attacher: Attacher | null = null;
   #attachAgain: AttachAgain | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** One at a time: with many pods one may take longer than the interval. */
+  #isReconciling = false;
   /** Steps of a reconciliation that runs are left out: they would find closed objects, or make removed ones again. */
   #isStopping = false;
   #services: MemberServices | null = null;
@@ -213,7 +215,13 @@ export class AgentControl {
     view.onChange((kinds) => {
       if (kinds.has('links') || kinds.has('routes')) void this.#controller?.reattach();
     });
-    this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
+    this.#timer = setInterval(() => {
+      if (this.#isReconciling) return;
+      this.#isReconciling = true;
+      void this.#reconcile().finally(() => {
+        this.#isReconciling = false;
+      });
+    }, reconcileIntervalMs);
   }
 
   /** Why this process is not ready. */

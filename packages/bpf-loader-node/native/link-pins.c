@@ -139,8 +139,11 @@ static void complete(napi_env env, napi_status status, void *data)
 			if (status != napi_ok)
 				failed(result, ECANCELED, "attach tcx program", NULL);
 			value = result_value(&call, work, result);
-			if (value != NULL)
-				napi_set_element(env, list, i, value);
+			/* No error could be made of it: a pending exception would keep the promise from an end. */
+			if (value == NULL &&
+			    napi_get_and_clear_last_exception(env, &value) != napi_ok)
+				continue;
+			napi_set_element(env, list, i, value);
 		}
 		napi_resolve_deferred(env, work->deferred, list);
 	}

@@ -17,6 +17,7 @@ import { decodeEndpoint, type Entry, encodeEndpoint } from '@tandem/datapath/enc
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { AttachRetries } from './attach-retries.ts';
 import { ensureBridgeEntries } from './bridge-entries.ts';
 import {
@@ -99,7 +100,10 @@ export class Attacher {
     };
   }
 
-  /** After the entries are in the kernel. Gives what could not be done; never rejects. */
+  /**
+   * After the entries are in the kernel. Gives what could not be done.
+   * @throws TandemError only when the agent stops before all programs are attached: then nothing may rely on them
+   */
   async attach(
     { endpoints }: AttachPlan,
     checked: CheckedInterfaces,
@@ -110,7 +114,9 @@ export class Attacher {
       if (!wanted.has(vethIfindex)) wanted.set(vethIfindex, endpoint);
     }
     const problems = await this.#attachAll([...wanted.values()], checked);
-    if (this.#isStopped) return [];
+    if (this.#isStopped) {
+      throw new TandemError('TANDEM_STOPPING', 'the agent stops before all pods have programs');
+    }
     const diagnostics = [...problems].map(([ifindex, problem]) =>
       notAttached(wanted.get(ifindex)!, problem),
     );

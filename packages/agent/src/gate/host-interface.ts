@@ -18,11 +18,13 @@ export type InterfaceView = Pick<NetworkView, 'state' | 'refresh'> & {
 export async function knowInterfaces(names: readonly string[], view: InterfaceView): Promise<void> {
   for (const name of names) {
     // oxlint-disable-next-line no-await-in-loop -- of two or three
-    const link = await view.rtnetlink.linkNamed(name).catch(() => null);
+    const link = await view.rtnetlink.linkNamed(name).catch(() => undefined);
     const known = view.state.linkByName(name);
     const isKnown =
+      link !== undefined &&
       known?.ifindex === link?.ifindex &&
       known?.master === link?.master &&
+      known?.link === link?.link &&
       known?.linkNetnsId === link?.linkNetnsId;
     if (isKnown) continue;
     // oxlint-disable-next-line no-await-in-loop -- once

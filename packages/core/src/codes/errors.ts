@@ -140,6 +140,11 @@ const errorRows = {
     meaning: '`tandem-agent remove` found a running process of Tandem and removed nothing',
     fix: 'stop both processes, and remove what starts them again (systemd unit, DaemonSet)',
   },
+  TANDEM_STOPPING: {
+    severity: 'error',
+    meaning: 'the agent stops before the programs of all pods are attached; the next agent goes on',
+    fix: 'start the next agent: at the first start of a node nothing is enforced before',
+  },
   TANDEM_NETLINK: {
     severity: 'error',
     meaning: 'the kernel refused a netlink request; `errno` beside the code names the cause',
