@@ -3,7 +3,7 @@
 
 /**
  * The DNS server goes away. Its port is closed: the pod hears so at once, as it would from the kernel without
- * the proxy, and its resolver goes to the next server. upstream-replaced.timed.test.ts has one that another takes the place of.
+ * the proxy, and its resolver goes to the next server. dns-server-replaced.timed.test.ts has one that another takes the place of.
  */
 
 import assert from 'node:assert/strict';
