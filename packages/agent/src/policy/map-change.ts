@@ -50,7 +50,14 @@ export function mapChange(former: Compiled, compiled: Compiled): MapChange | nul
     if (change.after !== null) classes.push(entryOf(change.after));
     else if (change.before !== null) goneClasses.push(entryOf(change.before));
   }
+  // `changesSince` goes by a hash whose key each process draws; a schedule of the simulator must write the same in each.
+  classes.sort(byKey);
+  goneClasses.sort(byKey);
   return { policy, classes, gonePolicy, goneClasses };
+}
+
+function byKey(left: Entry, right: Entry): number {
+  return Buffer.compare(left.key, right.key);
 }
 
 export function entryOf({ prefix, classId, flags }: ClassEntry): Entry {
