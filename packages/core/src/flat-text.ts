@@ -6,9 +6,10 @@
  * parts, 32 bytes a node, even once it has the whole.
  */
 export function flatText(text: string): string {
+  if (text.length > charactersMax) return text;
   const codes = new Array<number>(text.length);
   for (let i = 0; i < text.length; i++) codes[i] = text.charCodeAt(i);
-  return text.length > charactersMax ? text : String.fromCharCode.apply(null, codes);
+  return String.fromCharCode.apply(null, codes);
 }
 
 /** Names of Kubernetes are at most 253 characters. */
