@@ -5,11 +5,12 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { fstatSync, openSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
 import { waitFor } from '@tandem/testing/wait';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
-import { nodeTcpSystem } from './stream-node.ts';
+import { nodeTcpSystem, socketOfFd } from './stream-node.ts';
 
 interface WithFd {
   readonly _handle: { readonly fd: number };
@@ -99,3 +100,9 @@ for (const [title, end] of [
     assert.equal(done.at(-1), 2);
   });
 }
+
+test('a descriptor of which there can be no socket is closed', () => {
+  const fd = openSync('/proc/self/status', 'r');
+  assert.throws(() => socketOfFd(fd, {}));
+  assert.throws(() => fstatSync(fd), { code: 'EBADF' });
+});

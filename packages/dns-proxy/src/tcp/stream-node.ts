@@ -3,7 +3,8 @@
 
 /** {@link TcpSystem} over the kernel's sockets. All connections are read into one buffer, one after the other. */
 
-import { Socket } from 'node:net';
+import { closeSync } from 'node:fs';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import { releaseFd } from '@tandem/dns-sockets/fd';
 import { type AcceptedTcp, acceptTcp, resetTcp } from '@tandem/dns-sockets/tcp-accept';
@@ -129,12 +130,22 @@ function brokenStream(events: TcpStreamEvents): TcpStream {
   return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy };
 }
 
+/** Closes the descriptor if there can be no socket of it. @throws what `new Socket` throws */
+export function socketOfFd(fd: number, options: SocketConstructorOpts): Socket {
+  try {
+    return new Socket({ ...options, fd });
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
 function openAccepted(fd: number, events: TcpStreamEvents): TcpStream {
   try {
     return new NodeStream(
       (onread) => {
-        const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
-        return new Socket({ ...options, onread }).setNoDelay(true);
+        const options = { readable: true, writable: true, allowHalfOpen: true };
+        return socketOfFd(releaseFd(fd), { ...options, onread }).setNoDelay(true);
       },
       events,
       false,
@@ -167,8 +178,8 @@ function connectBy(
 function socketPastRedirects(server: Uint8Array, onread: OnRead): Socket {
   const fd = createUpstreamTcp({ isIpv6: !isIpv4(server), priority: upstreamDirectPriority });
   // Node.js reads a socket of a descriptor at once, and this one is not connected yet: it is read from 'connect' on.
-  const options = { fd: releaseFd(fd), readable: true, writable: true, manualStart: true };
-  return new Socket({ ...options, onread });
+  const options = { readable: true, writable: true, manualStart: true };
+  return socketOfFd(releaseFd(fd), { ...options, onread });
 }
 
 export const nodeTcpSystem: TcpSystem = {
