@@ -260,6 +260,13 @@ export const mutations: readonly Mutation[] = [
     fromSeed: 15,
   },
   {
+    name: 'queries of a connection that was refused are forgotten where there is another way',
+    file: `${proxy}/tcp/forwarded.ts`,
+    find: 'this.#retries.leave(unanswered, end)',
+    replace: 'this.#retries.leave(this.#isRefused ? [] : unanswered, end)',
+    breaks: [2, 3, 6],
+  },
+  {
     name: 'a query over TCP has no deadline',
     file: `${proxy}/tcp/upstream.ts`,
     find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;',

@@ -266,6 +266,11 @@ export class SimTcpSystem implements TcpSystem {
     return stream;
   }
 
+  /** The simulated servers have no redirects: another connection. */
+  connectPastRedirects(server: Uint8Array, events: TcpStreamEvents): TcpStream {
+    return this.connect(server, events);
+  }
+
   soon(work: () => void): void {
     this.#soon.push(work);
   }

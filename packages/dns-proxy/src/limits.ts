@@ -165,14 +165,14 @@ export const tcpMessageBytesMax = 65_535;
 export const tcpQueryBytesMax = 4096;
 export const tcpConnectTimeoutMs = 3000;
 /**
- * Time after which a connection that a server has not accepted is opened once more, from another port
- * (`tcpUpstreamsReopened`): conntrack leads each repetition of its SYN to the same backend, which may be gone. The first
- * repetition comes after a second (RFC 6298).
+ * Time after which a connection that a server has not accepted is opened once more, from another port and past the redirects of the
+ * node (`tcpUpstreamsReopened`): conntrack leads each repetition of its SYN to the same backend, which may be gone. The first
+ * repetition comes after a second (RFC 6298). One that is refused is opened once more at once.
  */
 export const tcpReopenMs = 1000;
 /**
- * Pairs of an endpoint and a server of which a member remembers, for `upstreamDirectMs`, that only connections past redirects were
- * answered. Beyond it the oldest is forgotten, and a connection for it is refused once more first.
+ * Pairs of an endpoint and a server of which a member remembers, for `upstreamDirectMs`, that a connection past redirects was
+ * answered after one that could not be made. Beyond it the oldest is forgotten, and a connection for it is refused once more first.
  */
 export const tcpPastRedirectsMax = 1024;
 /**

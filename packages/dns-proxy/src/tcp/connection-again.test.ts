@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { QueryView } from '@tandem/core/dns/query';
 import { counter, createSharedCounters } from '../counters.ts';
-import { tcpMessagesPerTurn, tcpReadBytes } from '../limits.ts';
+import { tcpMessagesPerTurn, tcpReadBytes, upstreamDirectMs } from '../limits.ts';
 import { roomFree } from '../policy/query-limits.ts';
 import { TcpServer, type TcpServerOptions } from './server.ts';
 import type { AcceptedConnection, TcpStream, TcpStreamEvents } from './stream.ts';
@@ -34,6 +34,7 @@ class World {
   }[] = [];
   client: TcpStreamEvents | null = null;
   isAllowed = true;
+  nowMs = 1000;
   #accept: (accepted: AcceptedConnection) => void = nothing;
   readonly #soon: (() => void)[] = [];
   #nextId = 0;
@@ -64,7 +65,7 @@ class World {
       ...{ query: new QueryView({ low: 1, high: 2 }), reply: { keepaliveAt: 0 } },
       random: { u16: () => this.#nextId++ & 0xffff },
       connectionsPerPod: 1,
-      moment: () => ({ monotonicNs: 1e9, boottimeNs: 1e9 }),
+      moment: () => ({ monotonicNs: this.nowMs * 1e6, boottimeNs: this.nowMs * 1e6 }),
       system: {
         listen: (_: number, onConnection: (accepted: AcceptedConnection) => void) => {
           this.#accept = onConnection;
@@ -211,3 +212,77 @@ test('a server that refuses both is asked no third time', () => {
   assert.equal(world.upstreams.length, 2);
   assert.deepEqual([world.answered.size, ...new Set(world.answered.values())], [queries, 2]);
 });
+
+/** The ways of the connections: past redirects or not. */
+function ways({ upstreams }: World): boolean[] {
+  return upstreams.map(({ isPastRedirects }) => isPastRedirects);
+}
+
+/** A server behind a redirect to a pod that is gone: it was refused once, answered past redirects, and closed. */
+function worldThatRemembers(): World {
+  const world = new World({ hasRedirects: true });
+  world.ask();
+  world.upstreams.at(-1)?.events.onClose();
+  while (world.turn());
+  answerAll(world);
+  world.upstreams.at(-1)?.events.onEnd();
+  return world;
+}
+
+test('answers past redirects do not make the memory of a refusal last', () => {
+  const world = worldThatRemembers();
+  world.nowMs += upstreamDirectMs - 1;
+  world.ask();
+  answerAll(world);
+  world.upstreams.at(-1)?.events.onEnd();
+  world.nowMs += 1;
+  world.ask();
+  assert.deepEqual(ways(world), [false, true, true, false]);
+});
+
+test('a server with other backends is asked the usual way again', () => {
+  const world = worldThatRemembers();
+  world.ask();
+  world.upstreams.at(-1)?.events.onConnect?.();
+  world.server.backendsChanged(new Uint8Array(16));
+  // Its answer comes after the change.
+  answerAll(world);
+  world.upstreams.at(-1)?.events.onEnd();
+  world.ask();
+  assert.deepEqual(ways(world), [false, true, true, false]);
+});
+
+test('an answer past redirects that comes after the backends changed is not remembered', () => {
+  const world = new World({ hasRedirects: true });
+  world.ask();
+  world.upstreams.at(-1)?.events.onClose();
+  while (world.turn());
+  world.upstreams.at(-1)?.events.onConnect?.();
+  world.server.backendsChanged(new Uint8Array(16));
+  answerAll(world);
+  world.upstreams.at(-1)?.events.onEnd();
+  world.ask();
+  assert.deepEqual(ways(world), [false, true, false]);
+});
+
+for (const [title, isRefusedAgain, rcode] of [
+  ['answers', false, 0],
+  ['refuses too', true, 2],
+] as const) {
+  test(`a remembered way past redirects that is refused has one usual one after it, which ${title}`, () => {
+    const world = worldThatRemembers();
+    world.answered.clear();
+    world.ask();
+    world.upstreams.at(-1)?.events.onClose();
+    while (world.turn());
+    if (isRefusedAgain) {
+      world.upstreams.at(-1)?.events.onClose();
+      while (world.turn());
+    } else answerAll(world);
+    assert.deepEqual(ways(world), [false, true, true, false]);
+    assert.deepEqual([world.answered.size, ...new Set(world.answered.values())], [queries, rcode]);
+    world.upstreams.at(-1)?.events.onEnd();
+    world.ask();
+    assert.equal(ways(world).at(-1), false, 'the memory is gone');
+  });
+}

@@ -4,7 +4,8 @@
 /**
  * Queries of one pod's connection that went to its server: they count as in flight from `send` until their reply, their
  * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent once more. After a
- * connection that could not be made the next one goes past the redirects of the node, because the pod to which one leads may be gone.
+ * connection that could not be made the next one goes past the redirects of the node, because the pod to which one leads may be gone;
+ * after one that went past them because an earlier one was answered so, it goes the usual way. A second try has no third.
  */
 
 import { parseQuery } from '@tandem/core/dns/query';
@@ -36,8 +37,12 @@ export class ForwardedQueries {
   readonly #events: ForwardedEvents;
   readonly #retries = new TcpRetries();
   #upstream: TcpUpstream | null = null;
-  /** The last connection could not be made: the next one goes past redirects. */
+  /** The last connection could not be made: the next one is its second try, past redirects unless the last one went so. */
   #isRefused = false;
+  /** The connection is such a second try, and has not answered. */
+  #isSecondTry = false;
+  /** The way of the second try. */
+  #isNextPast = false;
   #isClosed = false;
 
   /** `server`: 16 bytes. */
@@ -69,7 +74,10 @@ export class ForwardedQueries {
 
   /** The server (16 bytes) has other backends than before. */
   backendsChanged(server: Uint8Array): void {
-    if (this.#upstream?.isTo(server) === true) this.#upstream.retire();
+    if (this.#upstream?.isTo(server) !== true) return;
+    // Where it leads by now says nothing of the new backends.
+    this.#isSecondTry = false;
+    this.#upstream.retire();
   }
 
   /** Replies have room again. */
@@ -118,7 +126,8 @@ export class ForwardedQueries {
   #openUpstream(): TcpUpstream {
     if (this.#upstream?.takesQueries === true) return this.#upstream;
     this.#upstream?.close();
-    const isPastRedirects = this.#isRefused;
+    this.#isSecondTry = this.#isRefused;
+    const isPastRedirects = this.#isRefused && this.#isNextPast;
     this.#isRefused = false;
     this.#upstream = this.#c.upstreams.take(
       this.#c,
@@ -140,7 +149,10 @@ export class ForwardedQueries {
     return this.#upstream;
   }
 
+  /** Once for each refusal: the memory of it ends however often the pod asks. */
   #onAnswered(): void {
+    if (!this.#isSecondTry) return;
+    this.#isSecondTry = false;
     if (this.#upstream?.isPastRedirects !== true) return;
     const { upstreams, moment } = this.#c;
     upstreams.answeredPast(this.#server, this.#endpointSlot, moment.monotonicNs);
@@ -151,8 +163,9 @@ export class ForwardedQueries {
     const wentPast = this.#upstream?.isPastRedirects === true;
     const wasNotMade = ended === 'unmade' || ended === 'late';
     if (wentPast && wasNotMade) this.#c.upstreams.failedPast(this.#server, this.#endpointSlot);
-    const mayGoPast = !wentPast && this.#c.system.connectPastRedirects !== undefined;
-    this.#isRefused = mayGoPast && wasNotMade;
+    const hasOtherWay = !this.#isSecondTry && this.#c.system.connectPastRedirects !== undefined;
+    this.#isRefused = wasNotMade && hasOtherWay;
+    this.#isNextPast = !wentPast;
     // One that was refused counts as late: no server was asked, and there is another way.
     const end = this.#isRefused ? 'late' : ended;
     const isReopened = end === 'late' || end === 'elsewhere';

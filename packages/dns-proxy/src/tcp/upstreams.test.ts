@@ -104,6 +104,23 @@ describe('a server that answered on a connection past redirects', () => {
     assert.ok(!isPast(server), 'such a connection was refused since');
   });
 
+  test('is asked as before when it has other backends, and the others are not', () => {
+    for (const each of [server, otherServer]) upstreams.answeredPast(each, endpointSlot, 1);
+    upstreams.backendsChanged(server);
+    assert.deepEqual([isPast(server), isPast(otherServer)], [false, true]);
+  });
+
+  test('goes on with a connection past redirects that was kept for that while alone', async () => {
+    upstreams.answeredPast(server, endpointSlot, 1);
+    const kept = upstreams.take(redirecting, server, endpointSlot, events);
+    await Promise.resolve();
+    upstreams.giveBack(kept, 1);
+    assert.equal(upstreams.take(redirecting, server, endpointSlot, events), kept);
+    upstreams.giveBack(kept, 1);
+    upstreams.answeredPast(server, endpointSlot, 1 - upstreamDirectMs * 1e6);
+    assert.ok(!isPast(server));
+  });
+
   test('is forgotten when there are too many', () => {
     upstreams.answeredPast(server, endpointSlot, 1);
     for (let slot = 2; slot <= tcpPastRedirectsMax; slot++) {

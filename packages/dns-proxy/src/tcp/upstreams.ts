@@ -7,7 +7,7 @@
  * pod that opens a connection per query would take a port of the node for each, and all pods share the node's ports.
  *
  * A redirect of the node may lead to a pod that is gone. Where a connection could not be made and one past redirects answered,
- * the pod's next connections to that server go past redirects at once, for a while.
+ * the pod's next connections to that server go past redirects at once, for `upstreamDirectMs`.
  */
 
 import {
@@ -28,7 +28,7 @@ interface Kept {
 export class TcpUpstreams {
   /** By slot of the endpoint, the last one kept at the end; no list is empty. */
   readonly #kept = new Map<EndpointSlot, Kept[]>();
-  /** When a connection past redirects answered last, by endpoint and server; the oldest first. */
+  /** When a connection past redirects answered after one that could not be made, by endpoint and server; the oldest first. */
   readonly #pastNs = new Map<string, number>();
   readonly #hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void;
 
@@ -46,7 +46,7 @@ export class TcpUpstreams {
 
   /**
    * A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. `isPastRedirects`: a new one
-   * goes past the redirects of the node.
+   * goes past the redirects of the node. One that was kept and goes past them is taken only while a new one would.
    */
   take(
     context: TcpShared,
@@ -56,9 +56,11 @@ export class TcpUpstreams {
     isPastRedirects = false,
   ): TcpUpstream {
     const kept = this.#kept.get(endpointSlot) ?? [];
-    const index = kept.findLastIndex(({ upstream }) => upstream.isTo(server));
+    const isPast = isPastRedirects || this.#goesPast(server, endpointSlot, context.moment);
+    const index = kept.findLastIndex(
+      ({ upstream }) => upstream.isTo(server) && (isPast || !upstream.isPastRedirects),
+    );
     if (index === -1) {
-      const isPast = isPastRedirects || this.#wentPast(server, endpointSlot, context);
       return new TcpUpstream(context, server, endpointSlot, events, isPast);
     }
     const [{ upstream }] = kept.splice(index, 1) as [Kept];
@@ -67,7 +69,7 @@ export class TcpUpstreams {
     return upstream;
   }
 
-  /** The server answered on this connection, which went past redirects. */
+  /** The server answered on a connection past redirects, after one that could not be made. */
   answeredPast(server: Uint8Array, endpointSlot: EndpointSlot, nowNs: number): void {
     const key = keyOf(server, endpointSlot);
     this.#pastNs.delete(key);
@@ -104,8 +106,10 @@ export class TcpUpstreams {
     kept.push(entry);
   }
 
-  /** The server (16 bytes) has other backends than before: its kept connections are closed. */
+  /** The server (16 bytes) has other backends than before: its kept connections are closed, and none goes past redirects. */
   backendsChanged(server: Uint8Array): void {
+    const address = addressOf(server);
+    for (const key of this.#pastNs.keys()) if (key.endsWith(address)) this.#pastNs.delete(key);
     for (const [endpointSlot, kept] of this.#kept) {
       for (const entry of kept.filter(({ upstream }) => upstream.isTo(server))) {
         entry.upstream.close();
@@ -135,7 +139,7 @@ export class TcpUpstreams {
     this.#pastNs.clear();
   }
 
-  #wentPast(server: Uint8Array, endpointSlot: EndpointSlot, { moment }: TcpShared): boolean {
+  #goesPast(server: Uint8Array, endpointSlot: EndpointSlot, moment: TcpShared['moment']): boolean {
     if (this.#pastNs.size === 0) return false;
     const atNs = this.#pastNs.get(keyOf(server, endpointSlot));
     return atNs !== undefined && moment.monotonicNs - atNs < upstreamDirectMs * 1e6;
@@ -156,7 +160,12 @@ export class TcpUpstreams {
 }
 
 function keyOf(server: Uint8Array, endpointSlot: EndpointSlot): string {
-  return `${endpointSlot} ${Buffer.from(server).toString('latin1')}`;
+  return `${endpointSlot} ${addressOf(server)}`;
+}
+
+/** 16 characters. */
+function addressOf(server: Uint8Array): string {
+  return Buffer.from(server).toString('latin1');
 }
 
 /** A connection that is kept has no queries: any octet closes it. */
