@@ -306,10 +306,8 @@ async function goBuild(program: GoProgram, go: GoToolchain, paths: BuildPaths): 
   const target = entries.length === 1 ? join(paths.output, onlyName) : `${paths.output}/`;
   const isStatic = program.hasC === true ? ['-extldflags=-static'] : [];
   const linkerFlags = ['-s', '-w', ...isStatic, ...(program.ldflags ?? [])].join(' ');
-  const overlay =
-    program.edited === undefined ? [] : [`-overlay=${overlayIn(paths.workDirectory)}`];
   const buildFlags = [
-    ...['-mod=mod', '-buildvcs=false', '-trimpath', '-v', ...overlay],
+    ...['-mod=mod', '-buildvcs=false', '-trimpath', '-v'],
     ...['-ldflags', linkerFlags],
   ];
   const packages = entries.map(([, path]) => path);
@@ -350,29 +348,34 @@ async function writeModule(program: GoProgram, go: GoToolchain, directory: strin
   for (const [module, version] of Object.entries(program.replaced ?? {})) {
     lines.push(`replace ${module} => ${module} ${version}`);
   }
+  if (program.edited !== undefined) {
+    const { Dir } = await download(go, program.module, program.version);
+    await writeEdited(Dir, program.edited, join(directory, editedName));
+    lines.push(`replace ${program.module} => ./${editedName}`);
+  }
   writeFileSync(join(directory, 'go.mod'), `${lines.join('\n')}\n`);
   if (program.mainFile !== undefined) copyFileSync(program.mainFile, join(directory, 'main.go'));
-  if (program.edited !== undefined) await writeOverlay(program, program.edited, go, directory);
 }
 
-const overlayIn = (directory: string): string => join(directory, 'overlay.json');
+const editedName = 'edited';
 
-/** Beside the module that imports it: go reads the edited file in place of the module's. @throws Error: a text is not there */
-async function writeOverlay(
-  { module, version }: GoProgram,
+/**
+ * A copy of the module with the change, for go refuses an overlay of a file of the module cache.
+ * @throws Error: a text is not there once
+ */
+async function writeEdited(
+  moduleDirectory: string,
   { file, replaced, added }: Edited,
-  go: GoToolchain,
   directory: string,
 ): Promise<void> {
-  const original = join((await download(go, module, version)).Dir, file);
+  const original = join(moduleDirectory, file);
   let text = readFileSync(original, 'utf8');
   for (const [from, to] of replaced) {
     if (text.split(from).length !== 2) throw new Error(`${original} has not one ${from}`);
     text = text.replace(from, to);
   }
-  const edited = join(directory, 'edited.go.txt');
-  writeFileSync(edited, text + added);
-  writeFileSync(overlayIn(directory), JSON.stringify({ Replace: { [original]: edited } }));
+  await run('cp', ['-r', '--no-preserve=mode', moduleDirectory, directory]);
+  writeFileSync(join(directory, file), text + added);
 }
 
 interface Downloaded {

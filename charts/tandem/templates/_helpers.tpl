@@ -64,13 +64,14 @@ tolerations: {{ toJson .Values.tolerations }}
 {{- end }}
 {{- end }}
 
-{{/* Of a container that writes to bpffs. Called with the root. */}}
+{{/* Of a container that writes to bpffs or takes locks there. Called with the root. */}}
 {{- define "tandem.appArmor" -}}
-{{- $profile := .Values.appArmorProfile }}
-{{- if has $profile (list "Unconfined" "RuntimeDefault") }}
-appArmorProfile: {type: {{ $profile }}}
+{{- with .Values.appArmorProfile }}
+{{- if has . (list "Unconfined" "RuntimeDefault") }}
+appArmorProfile: {type: {{ . }}}
 {{- else }}
-appArmorProfile: {type: Localhost, localhostProfile: {{ $profile | quote }}}
+appArmorProfile: {type: Localhost, localhostProfile: {{ . | quote }}}
+{{- end }}
 {{- end }}
 {{- end }}
 
