@@ -17,7 +17,7 @@ export interface KubectlResult {
   readonly stderr: string;
   /** The time was over. */
   readonly isLate: boolean;
-  /** More than `outputBytesMax` came; the rest is not in `stdout`. */
+  /** More came than is kept; the rest is not in `stdout`. */
   readonly isCut: boolean;
 }
 
@@ -35,6 +35,10 @@ export interface RunOptions {
   readonly input?: string;
   /** Default: that of all commands. */
   readonly timeoutMs?: number;
+  /** The time is at least this. */
+  readonly leastTimeoutMs?: number;
+  /** Default: `outputBytesMax`. */
+  readonly bytesMax?: number;
 }
 
 export class Kubectl {
@@ -52,7 +56,7 @@ export class Kubectl {
   /** Runs kubectl and returns its output and exit code. @throws TandemError TANDEM_CLI_KUBECTL: it could not be started */
   async run(
     args: readonly string[],
-    { input, timeoutMs }: RunOptions = {},
+    { input, timeoutMs, leastTimeoutMs = 0, bytesMax = outputBytesMax }: RunOptions = {},
   ): Promise<KubectlResult> {
     const { flags, signal, program = 'kubectl' } = this.#o;
     const { promise, resolve, reject } = Promise.withResolvers<KubectlResult>();
@@ -60,14 +64,15 @@ export class Kubectl {
     // A program that does not read its input has ended, and reports the reason itself.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input ?? '');
-    const stdout = new Collected(outputBytesMax);
+    const stdout = new Collected(bytesMax);
     const stderr = new Collected(errorBytesMax);
     let isLate = false;
     const end = (): boolean => child.kill('SIGKILL');
+    const limitMs = Math.max(timeoutMs ?? this.#o.timeoutMs, leastTimeoutMs);
     const timer = setTimeout(() => {
       isLate = true;
       end();
-    }, timeoutMs ?? this.#o.timeoutMs);
+    }, limitMs);
     signal.addEventListener('abort', end, { once: true });
     child.stdout.on('data', (chunk: Buffer) => stdout.add(chunk));
     child.stderr.on('data', (chunk: Buffer) => stderr.add(chunk));

@@ -11,6 +11,10 @@ export const nodeTimeoutMs = 15_000;
 export const timeoutSecondsMax = 600;
 /** Octets kept of what one command prints; a list of names of a large node is some 20 MiB. */
 export const outputBytesMax: number = 64 << 20;
+/** The same for all objects of a kind, of which a large cluster has 100,000: a text of V8 has at most 512 MiB. */
+export const listBytesMax: number = 256 << 20;
+/** How long kubectl may list all objects of a kind at least, ms, whatever --timeout says. */
+export const listTimeoutMs = 120_000;
 /** Octets kept of what it says on stderr. */
 export const errorBytesMax: number = 64 << 10;
 /** Lines of each container's log in a sysdump. */

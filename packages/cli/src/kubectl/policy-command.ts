@@ -7,13 +7,15 @@
  */
 
 import { isFields } from '@tandem/core/k8s/shape';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { printValidation } from '../commands/policy-validate.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { type FileContents, type FileObject, readAll } from '../validate/read-files.ts';
-import { type Validation, validateObjects } from '../validate/validate-objects.ts';
+import { type Finding, type Validation, validateObjects } from '../validate/validate-objects.ts';
 import { inTurns } from './ask-nodes.ts';
 import type { PluginContext } from './context.ts';
-import { absentKind, itemsOf, type Kubectl } from './kubectl.ts';
+import { absentKind, itemsOf, type Kubectl, type KubectlResult } from './kubectl.ts';
+import { listBytesMax, listTimeoutMs } from './limits.ts';
 import { Progress } from './progress.ts';
 
 export interface PolicyValidateOptions {
@@ -24,8 +26,8 @@ export interface PolicyValidateOptions {
   readonly isStrict: boolean;
 }
 
-/** Where an object of the cluster is found, in place of a file. */
-const cluster = 'cluster';
+/** Where an object of the cluster is found, in place of a file and of its documents, which count from 1. */
+const inCluster = { file: 'cluster', document: 0 } as const;
 const kinds: readonly string[] = [
   ...['namespaces', 'nodes', 'pods', 'services', 'endpointslices.discovery.k8s.io'],
   'networkpolicies.networking.k8s.io',
@@ -65,22 +67,48 @@ export function validateBeside(objects: readonly unknown[], contents: FileConten
   const given = new Set(contents.objects.map(({ raw }) => keyOf(raw)));
   const others = objects
     .filter((raw) => !given.has(keyOf(raw)))
-    .map((raw): FileObject => ({ file: cluster, document: 0, raw, lineOf: () => 0 }));
+    .map((raw): FileObject => ({ ...inCluster, raw, lineOf: () => 0 }));
   const all = validateObjects({ ...contents, objects: [...others, ...contents.objects] });
   if (contents.files.length === 0) return all;
   const own = validateObjects(contents);
-  return { ...own, findings: all.findings.filter(({ file }) => file !== cluster) };
+  // A file may have any name. As a whole it has no document either, and is then no YAML.
+  const isOwn = ({ code, document }: Finding): boolean =>
+    document !== inCluster.document || code === 'yaml';
+  return { ...own, findings: all.findings.filter(isOwn) };
 }
+
+/** Kinds whose objects have no namespace, whatever a file says. */
+const clusterwideKinds: ReadonlySet<unknown> = new Set([
+  ...['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'ClusterNetworkPolicy'],
+  ...['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy'],
+]);
 
 /** '' if it is no object. The version says nothing: the API server has one object in each. */
 function keyOf(raw: unknown): string {
   if (!isFields(raw) || !isFields(raw['metadata'])) return '';
   const { name, namespace } = raw['metadata'];
+  const { kind } = raw;
   const group = String(raw['apiVersion']).split('/').slice(0, -1).join('/');
-  return JSON.stringify([group, raw['kind'], namespace ?? 'default', name]);
+  const where = clusterwideKinds.has(kind) ? '' : namespace || 'default';
+  return JSON.stringify([group, kind, where, name]);
 }
 
 async function objectsOf(kubectl: Kubectl, kind: string): Promise<readonly unknown[]> {
-  const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json']);
-  return absentKind.test(result.stderr) ? [] : itemsOf(`kubectl get ${kind}`, result);
+  const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json'], {
+    ...{ leastTimeoutMs: listTimeoutMs, bytesMax: listBytesMax },
+  });
+  return absentKind.test(result.stderr) ? [] : listedObjects(kind, result);
+}
+
+/** @throws TandemError TANDEM_CLI_KUBECTL: not all of them could be had, with what to do */
+export function listedObjects(kind: string, result: KubectlResult): readonly unknown[] {
+  const what = `kubectl get ${kind}`;
+  let reason = '';
+  if (result.isCut) {
+    reason = `has more than ${listBytesMax >> 20} MiB, which is the limit: check files without the cluster, tandem policy validate -f FILE`;
+  } else if (result.isLate) {
+    reason = `gave no answer in time (${listTimeoutMs / 1000} s, or --timeout if that is longer): raise --timeout, or see whether the API server answers (kubectl get --raw /readyz)`;
+  }
+  if (reason !== '') throw new TandemError('TANDEM_CLI_KUBECTL', `${what} ${reason}`);
+  return itemsOf(what, result);
 }
