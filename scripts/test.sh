@@ -60,6 +60,12 @@ export TANDEM_TEST_TIER=$tier
 # Each file is a process of its own that loads the same modules: compiled once.
 export NODE_COMPILE_CACHE=$PWD/.tools/compile-cache
 
+# Of this run alone: another one in this checkout must not lose its programs. A run that was killed left its own.
+product=$PWD/.tools/product.$$
+for directory in "$PWD"/.tools/product.*; do
+	if [ -d "$directory" ] && ! kill -0 "${directory##*.}" 2>/dev/null; then rm -rf "$directory"; fi
+done
+
 # What a machine could have of ours to lose track of. Namespaces and pins carry the pid of the test that made
 # them, most in base 36: those of living tests, another checkout's perhaps, are not left behind.
 footprint() {
@@ -81,13 +87,14 @@ footprint() {
 	ip -6 rule show
 	ip route show table 2077 2>/dev/null || true
 	nft list tables 2>/dev/null || true
-	pgrep -af "$PWD/(packages|e2e|\.tools/product)/" | grep -v -- --test | cut -d' ' -f2- || true
+	pgrep -af "$PWD/(packages|e2e)/|$product/" | grep -v -- --test | cut -d' ' -f2- || true
 }
 before=$(footprint)
 
 # Scenarios start the programs as the images have them, each in one file: a start takes less CPU time.
-node --conditions=@tandem/source --disable-warning=ExperimentalWarning e2e/kit/bundle-product.ts "$PWD/.tools/product"
-export TANDEM_TEST_PACKAGES=$PWD/.tools/product/packages
+trap 'rm -rf "$product"' EXIT
+node --conditions=@tandem/source --disable-warning=ExperimentalWarning e2e/kit/bundle-product.ts "$product"
+export TANDEM_TEST_PACKAGES=$product/packages
 
 # A group that hangs is ended, and says what it was at: far above what any takes, or the long tier.
 group_timeout=20m
@@ -97,7 +104,7 @@ node_test=(timeout --foreground --kill-after=10 "$group_timeout"
 # Shown as they come, and the failures again at the end.
 TANDEM_TEST_FAILURES=$(mktemp)
 export TANDEM_TEST_FAILURES
-trap 'rm -f "$TANDEM_TEST_FAILURES"' EXIT
+trap 'rm -rf "$TANDEM_TEST_FAILURES" "$product"' EXIT
 node_test+=(--test-reporter=spec --test-reporter-destination=stdout
 	--test-reporter=./scripts/failures-reporter.ts --test-reporter-destination=stderr)
 
@@ -149,7 +156,7 @@ end_all() {
 		kill -KILL -- -"$pid" 2>/dev/null || true
 		rm -f "${results[$pid]}"
 	done
-	rm -f "$TANDEM_TEST_FAILURES"
+	rm -rf "$TANDEM_TEST_FAILURES" "$product"
 }
 trap end_all EXIT
 

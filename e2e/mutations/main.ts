@@ -27,6 +27,11 @@ import { type Mutation, mutations } from './mutations.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const namesShown = 2;
+/** Several times what the slowest of these files takes: one that a mutation lets wait for ever has found it. */
+const fileTimeoutMs = 600_000;
+const buildTimeoutMs = 300_000;
+/** Of a signal to this process: it ends what runs, and the copy is removed. */
+const stopped = new AbortController();
 
 interface Options {
   /** 0: all. */
@@ -75,6 +80,7 @@ function copyRepository(): string {
 function build(directory: string): void {
   execFileSync('make', ['-s', '-C', join(directory, 'bpf'), 'all', 'test-object'], {
     stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: buildTimeoutMs,
   });
 }
 
@@ -93,7 +99,9 @@ async function failuresIn(directory: string, test: string): Promise<readonly str
   const files = [join(directory, test)];
   const execArgv = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
   const short = test.slice(test.lastIndexOf('/') + 1).replace('.test.ts', '');
-  for await (const event of run({ files, concurrency: false, execArgv, cwd: directory })) {
+  const options = { files, concurrency: false, execArgv, cwd: directory };
+  const limits = { timeout: fileTimeoutMs, signal: stopped.signal };
+  for await (const event of run({ ...options, ...limits })) {
     if (event.type !== 'test:fail' || event.data.details.type === 'suite') continue;
     const { name, details } = event.data;
     // A file that runs once more inside of a namespace tells its tests in its error.
@@ -103,6 +111,8 @@ async function failuresIn(directory: string, test: string): Promise<readonly str
       failed.push(`${short}: ${each.replaceAll(directory, '').slice(0, 120)}`);
     }
   }
+  // What it ended has failed for no other reason.
+  stopped.signal.throwIfAborted();
   return failed;
 }
 
@@ -156,6 +166,9 @@ function page(outcomes: readonly Outcome[]): string {
 async function main({ rule: wanted, save }: Options): Promise<number> {
   const chosen = mutations.filter(({ rule }) => wanted === 0 || rule === wanted);
   if (chosen.length === 0) throw new TypeError(`there is no mutation of rule ${wanted}`);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => stopped.abort(new Error(`ended by ${signal}`)));
+  }
   const directory = copyRepository();
   try {
     // The first file is the one that is expected to find the break.

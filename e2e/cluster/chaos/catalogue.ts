@@ -51,9 +51,12 @@ const memberFaults: readonly ClusterFault[] = members.flatMap(([program, daemonS
     what: `it hangs, then goes on; ${nothing}`,
     inject: async ({ stage, node, hold }) => {
       await signalProgram(stage, node, program, 'SIGSTOP');
-      await hold();
-      // One that its probe has ended meanwhile is another one by now.
-      await signalProgram(stage, node, program, 'SIGCONT').catch(() => undefined);
+      try {
+        await hold();
+      } finally {
+        // One that its probe has ended meanwhile is another one by now.
+        await signalProgram(stage, node, program, 'SIGCONT').catch(() => undefined);
+      }
     },
   },
   {
@@ -87,10 +90,13 @@ const bothFaults: readonly ClusterFault[] = [
     what: 'queries of the node may stay unanswered until a member goes on',
     inject: ({ stage, node, hold, excuse }) =>
       excuse('silence', [node], async () => {
-        for (const [program] of members) await signalProgram(stage, node, program, 'SIGSTOP');
-        await hold();
-        for (const [program] of members) {
-          await signalProgram(stage, node, program, 'SIGCONT').catch(() => undefined);
+        try {
+          for (const [program] of members) await signalProgram(stage, node, program, 'SIGSTOP');
+          await hold();
+        } finally {
+          for (const [program] of members) {
+            await signalProgram(stage, node, program, 'SIGCONT').catch(() => undefined);
+          }
         }
         await untilServing(stage, node, new Set());
       }),
@@ -111,14 +117,18 @@ const noAgents: ClusterFault = {
       }
       return found;
     };
-    await waitFor(async () => (await running()).length === 0, {
-      what: 'every agent to be down',
-      timeoutMs: liveTimeoutMs,
-    });
-    mark('no agent runs');
-    await hold();
-    const nodes = await running();
-    await agentsAreBack(stage.trial);
+    let nodes: readonly string[] = [];
+    try {
+      await waitFor(async () => (await running()).length === 0, {
+        what: 'every agent to be down',
+        timeoutMs: liveTimeoutMs,
+      });
+      mark('no agent runs');
+      await hold();
+      nodes = await running();
+    } finally {
+      await agentsAreBack(stage.trial);
+    }
     if (nodes.length > 0) throw new Error(`an agent ran on ${nodes.join(' and ')}`);
   },
   after: async (stage) => {
@@ -140,8 +150,11 @@ const nodeFaults: readonly ClusterFault[] = [
         context.losesPower();
         await powerOffNode(stage.layout, node);
         context.mark('off');
-        await hold();
-        await startNode(stage.layout, stage.trial.config, node);
+        try {
+          await hold();
+        } finally {
+          await startNode(stage.layout, stage.trial.config, node);
+        }
         context.mark('on');
       };
       if ((await corednsPod(stage)).node === node) await resolverAway(context, others, cycle);
@@ -173,8 +186,11 @@ const apiFaults: readonly ClusterFault[] = [
     what: `it is started again after a while; ${nothing}`,
     inject: async ({ stage: { layout, trial }, hold }) => {
       await killDaemon(layout, apiServer);
-      await hold();
-      startControlPlaneProgram(layout, trial.config, apiServer);
+      try {
+        await hold();
+      } finally {
+        startControlPlaneProgram(layout, trial.config, apiServer);
+      }
       await waitForApiServer(layout);
     },
   },
@@ -208,8 +224,11 @@ const dnsFaults: readonly ClusterFault[] = [
     'it hangs, then goes on',
     async ({ stage, hold }, pod) => {
       signalPod(stage, pod, 'SIGSTOP');
-      await hold();
-      resumePod(stage, pod);
+      try {
+        await hold();
+      } finally {
+        resumePod(stage, pod);
+      }
     },
     [2, 10],
   ),

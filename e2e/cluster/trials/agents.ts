@@ -20,7 +20,12 @@ export async function agentsCannotStart(trial: Trial): Promise<void> {
   // OnDelete: those that run stay until they are deleted
   await system(trial, 'patch', agent, '-p', updateStrategy('OnDelete'));
   await system(trial, 'set', 'image', agent, `agent=${noImage}`);
-  await system(trial, 'delete', 'pods', '-l', selector);
+  try {
+    await system(trial, 'delete', 'pods', '-l', selector);
+  } catch (error) {
+    await agentsAreBack(trial);
+    throw error;
+  }
 }
 
 /** Waits until each node has one that is ready. */
