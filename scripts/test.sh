@@ -60,7 +60,7 @@ export TANDEM_TEST_TIER=$tier
 # Each file is a process of its own that loads the same modules: compiled once.
 export NODE_COMPILE_CACHE=$PWD/.tools/compile-cache
 
-# Of this run alone: another one in this checkout must not lose its programs. A run that was killed left its own.
+# This run alone has it: another one in this checkout must not lose its programs. A run that was killed left its own.
 product=$PWD/.tools/product.$$
 for directory in "$PWD"/.tools/product.*; do
 	if [ -d "$directory" ] && ! kill -0 "${directory##*.}" 2>/dev/null; then rm -rf "$directory"; fi

@@ -30,7 +30,7 @@ const namesShown = 2;
 /** Several times what the slowest of these files takes: one that a mutation lets wait for ever has found it. */
 const fileTimeoutMs = 600_000;
 const buildTimeoutMs = 300_000;
-/** Of a signal to this process: it ends what runs, and the copy is removed. */
+/** A signal to this process aborts it: what runs is ended, and the copy removed. */
 const stopped = new AbortController();
 
 interface Options {

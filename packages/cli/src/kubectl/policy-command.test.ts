@@ -145,7 +145,7 @@ test('kubectl is asked for each kind, for longer than a node, and kinds that the
 case $3 in
 ciliumnetworkpolicies.cilium.io) cat ${directory}/list ;;
 namespaces) echo '{"items":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}]}' ;;
-*.cilium.io) echo "error: the server doesn't have a resource type \"$3\"" >&2; exit 1 ;;
+*.cilium.io) echo "error: the server doesn't have a resource type $3" >&2; exit 1 ;;
 *) echo '{"items":[]}' ;;
 esac`;
   const { code, answer } = await validated(script);
