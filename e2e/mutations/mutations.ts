@@ -196,11 +196,11 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...of(6, 'packages/agent/src/node/arp-guard.ts', inAgent('node/arp-guard'), [
-    ['ARP of a stranger reaches the node', 'counter drop', 'counter accept'],
+    ['ARP of a stranger reaches the node', '== 0 counter drop', '== 0 counter accept'],
     [
       'hosts behind trusted ports have no ARP',
-      'trustedPorts.length === 0',
-      'trustedPorts.length >= 0',
+      'if (ports.length === 0) return { arp };',
+      'if (ports.length >= 0) return { arp };',
     ],
   ]),
   ...of(14, 'bpf/src/judge.bpf.c', judged, [

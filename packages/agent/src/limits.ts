@@ -32,6 +32,11 @@ export const repairBurst = 60;
 /** Interval between two looks at an nft table that is changed again and again. One change of the burst is earned again in this time. */
 export const repairSlowMs = 1000;
 /**
+ * Interval in which the nft tables of ARP are read although no notice came: the kernel gives none when it takes a hook off together with
+ * its interface.
+ */
+export const arpReadMs = 60_000;
+/**
  * First wait before programs that could not be attached to a pod's interface are attached again; it doubles up to
  * `reconcileIntervalMs`, from when on each reconciliation tries.
  */

@@ -7,14 +7,17 @@ import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { markCandidates } from '@tandem/datapath/config';
+import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { LoadedDatapath } from '@tandem/datapath/load';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { NetworkView } from '@tandem/netlink/network-view';
 import type { Logger } from '@tandem/runtime/log';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
 import { MarkWatch } from './firewall/mark-watch.ts';
 import { datagramsPerQueryRate } from './limits.ts';
+import { removeArpTables } from './node/arp-guard.ts';
 import type { NetworkRulesOptions } from './node/network-rules.ts';
 import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
@@ -51,6 +54,7 @@ export class NodeDatapath {
       log: this.#log,
     });
     this.#rules = { ...this.#rules, mark: await this.#mark.choose() };
+    await this.#leaveFormerMark();
     this.#datapath = this.#load(view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
@@ -95,6 +99,21 @@ export class NodeDatapath {
 
   close(): void {
     this.#view?.close();
+  }
+
+  /**
+   * The tables of ARP test the bit that `from_pod` sets: with another bit they would drop all ARP of bridged pods until they are written
+   * again, after pods' programs are attached, and for good if this start fails before.
+   */
+  async #leaveFormerMark(): Promise<void> {
+    if (readPinnedSettings(this.#config.bpffsDir)?.mark === this.#rules.mark) return;
+    try {
+      await removeArpTables();
+    } catch (error) {
+      this.#log.warn('nft tables of a former start cannot be removed: they may drop ARP of pods', {
+        error: TandemError.from(error),
+      });
+    }
   }
 
   #load(view: NetworkView): LoadedDatapath {

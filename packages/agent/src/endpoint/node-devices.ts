@@ -22,8 +22,8 @@ export interface DeviceOptions {
 }
 
 export interface ClassifiedDevices extends NodeDevices {
-  /** Names of ports of bridges of pods that are no pod's. */
-  readonly trustedPorts: readonly string[];
+  /** Ports of bridges of pods that are no pod's. */
+  readonly trustedPorts: readonly Pick<Link, 'name' | 'ifindex'>[];
   /** Interfaces on the pods' side without a known pod: their traffic is dropped. */
   readonly unknown: readonly Link[];
 }
@@ -41,7 +41,7 @@ export function classifyDevices(
     if (isOfPod(link.ifindex) && master?.kind === 'bridge') podBridges.add(master.name);
   }
   const trusted: number[] = [];
-  const trustedPorts: string[] = [];
+  const trustedPorts: Link[] = [];
   const unknown: Link[] = [];
   const tunnelPorts = new Set(options.tunnelPorts);
   const uplinks = vethUplinks(state);
@@ -58,7 +58,7 @@ export function classifyDevices(
       link.kind !== 'veth';
     if (leadsOut) {
       trusted.push(link.ifindex);
-      if (isPort) trustedPorts.push(link.name);
+      if (isPort) trustedPorts.push(link);
     }
     // At a bridge of pods also one with both ends on the node, as Weave has it: only by its name can it be trusted.
     else if (isPort || (link.linkNetnsId !== null && link.master === 0)) unknown.push(link);

@@ -3,11 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
-import { ArpGuard, removeArpTables } from './arp-guard.ts';
+import { ArpGuard, removeArpTables, type TrustedPort } from './arp-guard.ts';
 
 const mark = 0x1000;
 const run = (program: string, ...args: readonly string[]): string =>
@@ -25,11 +28,20 @@ const ports = {
   docker: ['docker0', '10.3.0.11'],
 } as const;
 type Port = keyof typeof ports;
-const guarded = { podBridges: ['cni0', 'cni1'], trustedPorts: ['router.100'] } as const;
 
 insideNamespace(import.meta, () => {
   const pods = new Map<Port, Namespace>();
   const guard = new ArpGuard(mark);
+  const portOf = (name: string): TrustedPort => ({
+    name,
+    ifindex: Number(/^\d+/.exec(run('ip', '-o', 'link', 'show', name))?.[0]),
+  });
+  const makeRouter = (): void => {
+    ip(
+      `link add router.100 type veth peer name eth0 netns ${pods.get('router.100')?.name}`,
+      'link set router.100 master cni0 up',
+    );
+  };
 
   /** Whether what the pod sends to its gateway makes an entry at the node. */
   const isHeard = (port: Port): boolean => {
@@ -84,8 +96,9 @@ insideNamespace(import.meta, () => {
   });
 
   test('at bridges of pods only verified ARP and that of trusted ports reaches the node', async () => {
+    const guarded = { podBridges: ['cni0', 'cni1'], trustedPorts: [portOf('router.100')] };
     assert.equal(guard.set(guarded), true);
-    await guard.ensure();
+    assert.equal(await guard.ensure(), false);
     assert.equal(guard.set(guarded), false, 'nothing has changed');
     await speak('stranger');
     await waitFor(() => dropped() > 0, { what: 'a drop' });
@@ -107,6 +120,9 @@ insideNamespace(import.meta, () => {
       'insert rule arp tandem strangers accept',
       'chain arp tandem strangers { policy drop; }',
       'delete table netdev tandem',
+      'add table arp tandem { flags dormant; }',
+      'insert rule netdev tandem trusted accept',
+      'add chain arp tandem other { type filter hook input priority -1; policy accept; }',
     ];
     for (const change of changes) {
       nft(change);
@@ -117,6 +133,54 @@ insideNamespace(import.meta, () => {
     nft('add table arp other');
     assert.equal(await guard.ensure(), false, 'tables of others');
     nft('delete table arp other');
+  });
+
+  test('tables that another program removes just after they were written are an error, and written again', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-nft-'));
+    const path = process.env['PATH'] ?? '';
+    const found = run('sh', '-c', 'command -v nft').trim();
+    const script = `#!/bin/sh\n${found} "$@" || exit\nif [ "$1" = -f ]; then ${found} delete table arp tandem; fi\n`;
+    writeFileSync(join(directory, 'nft'), script, { mode: 0o755 });
+    nft('delete', 'table', 'arp', 'tandem');
+    process.env['PATH'] = `${directory}:${path}`;
+    try {
+      await assert.rejects(guard.ensure(), /another program changes them/);
+      await assert.rejects(guard.ensure(), /another program changes them/, 'again');
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(directory, { recursive: true });
+    }
+    assert.equal(await guard.ensure(), true);
+    assert.match(nft('list', 'tables'), /table arp tandem/);
+  });
+
+  test('a trusted port that is made again under its name is trusted again', async () => {
+    ip('link delete router.100');
+    makeRouter();
+    await pods.get('router.100')?.ip(['link set eth0 up', 'addr add 10.2.0.14/24 dev eth0']);
+    const again = { podBridges: ['cni0', 'cni1'], trustedPorts: [portOf('router.100')] };
+    assert.equal(guard.set(again), true);
+    assert.equal(await guard.ensure(), false, 'no other process did it');
+    await pods.get('router.100')?.run('bash', ['-c', 'echo x >/dev/udp/10.2.0.1/9 || true']);
+    await waitFor(() => run('ip', 'neigh', 'show', '10.2.0.14').includes('lladdr'), {
+      what: 'an entry of it',
+    });
+  });
+
+  test('any name that nft can have is guarded, and one that it cannot have stops no other', async () => {
+    const named = ['a{$x', 'b*c', String.raw`d\e`, 'é[1'];
+    const many = Array.from({ length: 260 }, (_, at) => `many${at}`);
+    ip(...many.map((name) => `link add ${name} type bridge`));
+    for (const name of [...named, '"q']) run('ip', 'link', 'add', name, 'type', 'bridge');
+    const odd = [...named, ...many, '"q'].map(portOf);
+    guard.set({ podBridges: ['cni0', ...named, 'x*'], trustedPorts: odd });
+    await assert.rejects(guard.ensure(), /cannot name the interface x\*, "q$/);
+    const made = nft('--stateless', 'list', 'ruleset');
+    for (const name of named) assert.ok(made.includes(`iifname "${name}" meta mark`), name);
+    for (const name of [...named, ...many]) assert.ok(made.includes(` ${name}`), name);
+    guard.set({ podBridges: ['cni0', ...named], trustedPorts: odd.slice(0, -1) });
+    assert.equal(await guard.ensure(), false);
+    assert.equal(nft('--stateless', 'list', 'ruleset'), made, 'was right');
   });
 
   test('a port that is gone is left out, and a table without bridges goes', async () => {

@@ -29,7 +29,6 @@ import type { Route, RouteSpec } from '@tandem/netlink/route';
 import { everyDestination } from '@tandem/netlink/rtnetlink';
 import { isSameRule, type Rule, type RuleSpec } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { removeArpTables } from './arp-guard.ts';
 import { ensureNftTable, removeNftTable } from './nft-table.ts';
 
 export interface NetworkRulesOptions {
@@ -79,7 +78,7 @@ export function ensureNetworkRules(
   );
 }
 
-/** Removes all of them. Never rejects. */
+/** Removes all of them but the tables of ARP. Never rejects. */
 export function removeNetworkRules(
   view: NetworkView,
   options: NetworkRulesOptions,
@@ -90,7 +89,6 @@ export function removeNetworkRules(
       ? []
       : ([['IPv6 routing', () => removeRouting(view, 'IPv6', options)]] as const)),
     ['nft table', () => removeNftTable().then(() => true)],
-    ['ARP tables', () => removeArpTables().then(() => true)],
   ]);
 }
 

@@ -199,6 +199,57 @@ insideNamespace(import.meta, () => {
     await waitFor(() => stack.degradations.length === 0, { what: 'it', timeoutMs: 30_000 });
   });
 
+  test('ARP tables that do not last are said as such, and no link has nft tried again', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-nft-'));
+    const path = process.env['PATH'] ?? '';
+    const found = execFileSync('sh', ['-c', 'command -v nft'], { encoding: 'utf8' }).trim();
+    const program = (lines: string): void =>
+      writeFileSync(join(directory, 'nft'), `#!/bin/sh\n${lines}\n`, { mode: 0o755 });
+    // As a kernel without the family.
+    program(`if [ "$1" = -f ]; then echo not supported >&2; exit 1; fi; exec ${found} "$@"`);
+    process.env['PATH'] = `${directory}:${path}`;
+    const said = (): string =>
+      stack.degradations.map(({ code, message, fix }) => `${code}: ${message}; ${fix}`).join('\n');
+    try {
+      await stack.guardArp({ podBridges: ['cni0'], trustedPorts: [] });
+      assert.match(said(), /^arp-unguarded: .*not supported/);
+      const settled = async (): Promise<boolean> => {
+        const { failed } = stack.counters;
+        await stack.ensure();
+        return stack.counters.failed === failed + 1;
+      };
+      assert.ok(await settled(), 'each periodic round tries');
+      const faults = childFaults();
+      const { notices } = view.counters;
+      execFileSync('ip', ['link', 'set', 'lo', 'mtu', '65000']);
+      await waitFor(() => view.counters.notices > notices, { what: 'the link is noticed' });
+      await view.refresh();
+      // What a rule causes comes after what the link would have caused.
+      const own = childFaults();
+      const { routingRestored } = stack.counters;
+      await view.rtnetlink.deleteRule(view.state.rules.find(({ priority }) => priority === 9)!);
+      await waitFor(() => stack.counters.routingRestored > routingRestored, { what: 'the rule' });
+      assert.equal(childFaults(), own, 'no nft was started');
+      assert.ok(own > faults, 'a program would have been seen');
+      assert.match(said(), /arp-unguarded/);
+      // Another program undoes each write.
+      program(
+        `${found} "$@" || exit; [ "$1" != -f ] || ${found} delete table arp tandem 2>/dev/null; true`,
+      );
+      await stack.ensure();
+      await waitFor(() => /arp-unguarded: .*again and again.*nft monitor/.test(said()), {
+        what: 'the quarrel',
+        timeoutMs: 60_000,
+      });
+      assert.doesNotMatch(said(), /network-rules/);
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(directory, { recursive: true });
+    }
+    await stack.guardArp({ podBridges: [], trustedPorts: [] });
+    await waitFor(() => stack.degradations.length === 0, { what: 'peace', timeoutMs: 60_000 });
+  });
+
   test('a loopback interface that is down is named by what brings it up', async () => {
     execFileSync('ip', ['link', 'set', 'lo', 'down']);
     // The quarrel of the test before may be said once more.

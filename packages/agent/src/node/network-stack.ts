@@ -16,11 +16,11 @@ import {
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { LOOPBACK_IFINDEX } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
-import { NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV, NftWatch } from '@tandem/netlink/nft-watch';
+import { NFPROTO_ARP, NFPROTO_INET, NFPROTO_NETDEV } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { repairIntervalMs } from '../limits.ts';
+import { arpReadMs, repairIntervalMs } from '../limits.ts';
 import { ArpGuard, type PodPorts } from './arp-guard.ts';
 import {
   attemptAll,
@@ -31,7 +31,7 @@ import {
   ruleParts,
 } from './network-rules.ts';
 import { nftTable } from './nft-table.ts';
-import { RepairPace } from './repair-pace.ts';
+import { TableWatch } from './table-watch.ts';
 
 /** Consequence of the absence of each part that DNS needs. */
 const losses: Readonly<Record<Exclude<RulePart, 'ARP tables'>, string>> = {
@@ -51,6 +51,11 @@ const quarrel: Degradation = degradation('network-rules', {
   fix: 'find the program that changes it by nft monitor, and let it leave this table alone',
 });
 
+const arpQuarrel: Degradation = degradation('arp-unguarded', {
+  message: `the nft tables arp ${nftTable} and netdev ${nftTable} change again and again, so they are restored at most once a second, and until then an unknown pod behind a bridge can make entries in the node's neighbour table, or ARP of its trusted ports is dropped`,
+  fix: 'find the program that changes them by nft monitor, and let it leave these tables alone',
+});
+
 const arpUnguarded = (reason: string): Degradation => {
   const { code, message, fix } = degradation('arp-unguarded');
   return { code, message: `${message} (${reason})`, fix };
@@ -68,19 +73,17 @@ export class NetworkStack {
   readonly #arp: ArpGuard;
   #problems: readonly RuleProblem[] = [];
   #ipv6: Ipv6State | null = null;
-  #watch: NftWatch | null = null;
+  /** The nft table, apart from those of ARP: one quarrel does not slow the other's looks. */
+  readonly #nft = this.#watchOf(NFPROTO_INET);
+  readonly #arpTables = this.#watchOf(NFPROTO_ARP, NFPROTO_NETDEV);
+  #arpReadMs = Number.NEGATIVE_INFINITY;
   #ignoreView: (() => void) | null = null;
-  /** The nft table may have changed since it was read. */
-  #isNftStale = true;
-  readonly #nftPace = new RepairPace(systemClock);
   /** Everything was looked at once. */
   #isStarted = false;
   #isDirty = false;
   #isStopped = false;
   #running: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
-  /** Until then the nft table is not looked at: rules and routes do not wait for it. */
-  #nftTimer: NodeJS.Timeout | null = null;
   #repairedMs = Number.NEGATIVE_INFINITY;
 
   constructor(view: NetworkView, options: NetworkRulesOptions, log: Logger) {
@@ -93,19 +96,7 @@ export class NetworkStack {
   /** Puts everything in place that can be, and goes on doing so when it changes. Never rejects. */
   async start(): Promise<void> {
     try {
-      const onChange = (): void => {
-        this.#isNftStale = true;
-        if (this.#nftTimer !== null) return;
-        const waitMs = this.#nftPace.take();
-        if (waitMs > repairIntervalMs) this.counters.tableDelayed += 1;
-        this.#nftTimer = setTimeout(() => {
-          this.#nftTimer = null;
-          this.#repairSoon();
-        }, waitMs);
-      };
-      const families = [NFPROTO_INET, NFPROTO_ARP, NFPROTO_NETDEV];
-      const tables = families.map((family) => ({ family, name: nftTable }));
-      this.#watch = new NftWatch({ tables, onChange });
+      for (const tables of [this.#nft, this.#arpTables]) tables.start();
     } catch (error) {
       this.#log.warn('changes of the nft table cannot be watched: it is read every few seconds', {
         error: TandemError.from(error),
@@ -114,29 +105,50 @@ export class NetworkStack {
     this.#ignoreView = this.#view.onChange((kinds) => {
       // IPv6 is switched on for an interface: it gets an address. What failed may work now: lo is up again.
       const isConcerned = kinds.has('rules') || kinds.has('routes') || kinds.has('addresses');
-      if (isConcerned || (kinds.has('links') && this.#problems.length > 0)) this.#repairSoon();
+      const isAwaiting = this.#problems.some(({ part }) => part !== 'ARP tables');
+      if (isConcerned || (kinds.has('links') && isAwaiting)) this.#repairSoon();
     });
-    await this.ensure();
+    await this.#look();
   }
 
   /** Leaves everything in place; when this resolves, nothing is restored any more. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#ignoreView?.();
-    this.#watch?.close();
-    for (const timer of [this.#timer, this.#nftTimer]) if (timer !== null) clearTimeout(timer);
+    for (const tables of [this.#nft, this.#arpTables]) tables.stop();
+    if (this.#timer !== null) clearTimeout(this.#timer);
     await this.#running;
   }
 
   /** From now on ARP of unknown pods is dropped at these bridges; after pods' programs are attached. Never rejects. */
   async guardArp(ports: PodPorts): Promise<void> {
     if (!this.#arp.set(ports)) return;
-    this.#isNftStale = true;
-    await this.ensure();
+    this.#arpTables.expire();
+    await this.#look();
   }
 
-  /** Puts everything in place that can be; starts no program where nothing changed. Never rejects. */
+  /**
+   * Puts everything in place that can be; starts no program where nothing changed, but for the tables of ARP once in `arpReadMs`. For the
+   * periodic round: what failed of ARP is tried again. Never rejects.
+   */
   async ensure(): Promise<void> {
+    const isFailed = this.#problems.some(({ part }) => part === 'ARP tables');
+    const isOld = systemClock.monotonicMs() - this.#arpReadMs >= arpReadMs;
+    if (isFailed || isOld || !this.#arpTables.isWatched) this.#arpTables.expire();
+    await this.#look();
+  }
+
+  #watchOf(...families: readonly number[]): TableWatch {
+    return new TableWatch({
+      families,
+      onDue: () => this.#repairSoon(),
+      onDelay: () => {
+        this.counters.tableDelayed += 1;
+      },
+    });
+  }
+
+  async #look(): Promise<void> {
     if (this.#isStopped) return;
     this.#isDirty = true;
     this.#running ??= this.#run();
@@ -150,7 +162,7 @@ export class NetworkStack {
       () => {
         this.#timer = null;
         this.#repairedMs = systemClock.monotonicMs();
-        void this.ensure();
+        void this.#look();
       },
       Math.max(0, repairIntervalMs - sinceMs),
     );
@@ -169,23 +181,23 @@ export class NetworkStack {
     const ipv6 = ipv6State();
     if (ipv6 !== this.#ipv6) this.#log.info(ipv6Texts[ipv6], { ipv6 });
     this.#ipv6 = ipv6;
-    const isNftRead = (this.#isNftStale && this.#nftTimer === null) || this.#watch === null;
-    if (isNftRead) this.#isNftStale = false;
+    const isNftRead = this.#nft.take() || !this.#nft.isWatched;
+    const isArpRead = this.#arpTables.take();
+    if (isArpRead) this.#arpReadMs = systemClock.monotonicMs();
     const parts = new Set(ruleParts.filter((part) => isNftRead || part.endsWith(' routing')));
     const onWritten = (part: RulePart): void => {
       if (!this.#isStarted) return;
       this.counters[part.endsWith(' routing') ? 'routingRestored' : 'tableRestored'] += 1;
     };
-    const problems = [
+    const failed = [
       ...(await ensureNetworkRules(this.#view, this.#options, parts, onWritten)),
-      ...(isNftRead
-        ? await attemptAll([['ARP tables', () => this.#arp.ensure()]], onWritten)
-        : this.#problems.filter(({ part }) => part === 'ARP tables')),
+      ...(isArpRead ? await attemptAll([['ARP tables', () => this.#arp.ensure()]], onWritten) : []),
     ];
     this.#isStarted = true;
-    this.counters.failed += problems.length;
-    if (problems.some(({ part }) => part === 'nft table' || part === 'ARP tables'))
-      this.#isNftStale = true;
+    this.counters.failed += failed.length;
+    if (failed.some(({ part }) => part === 'nft table')) this.#nft.expire();
+    const untried = isArpRead ? [] : this.#problems.filter(({ part }) => part === 'ARP tables');
+    const problems = [...failed, ...untried];
     const known = new Set(this.#problems.map(({ part, message }) => `${part} ${message}`));
     for (const { part, message } of problems) {
       if (known.has(`${part} ${message}`)) continue;
@@ -214,7 +226,8 @@ export class NetworkStack {
               ...(this.#isLoopbackUp() ? {} : { fix: loopbackUp }),
             }),
       ),
-      ...(this.#nftPace.isSlowed ? [quarrel] : []),
+      ...(this.#nft.isSlowed ? [quarrel] : []),
+      ...(this.#arpTables.isSlowed ? [arpQuarrel] : []),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];
   }

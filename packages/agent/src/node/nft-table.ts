@@ -66,29 +66,39 @@ table inet ${nftTable} {
  * by number where there is no /etc/protocols, as in the images.
  */
 function isNftTable(present: string, { mark, port }: NftTableOptions): boolean {
-  const bit = `0x0*${mark.toString(16)}`;
+  const bit = bitPattern(mark);
+  return isShownAs(present, [
+    `table inet ${nftTable} \\{(?: #.*)?`,
+    ...chainLines('untrack_steered', 'prerouting', [`meta mark & ${bit} == ${bit} notrack`]),
+    ...chainLines('untrack_replies', 'output', [
+      `meta l4proto \\{ (?:tcp, udp|6, 17) \\} th sport ${port} notrack`,
+    ]),
+    ...chainLines('keep_conntrack', 'prerouting', ['ct state invalid(?: counter.*)?']),
+    '\\}',
+  ]);
+}
+
+/** Whether each line that nft shows of a table is the expected one, and there is no other. `expected`: texts of regular expressions. */
+export function isShownAs(present: string, expected: readonly string[]): boolean {
   const lines = present.split('\n').map((line) => line.trim());
   const shown = lines.filter((line) => line !== '' && !line.startsWith('#'));
-  const expected = [
-    `table inet ${nftTable} \\{(?: #.*)?`,
-    ...chain('untrack_steered', 'prerouting', `meta mark & ${bit} == ${bit} notrack`),
-    ...chain(
-      'untrack_replies',
-      'output',
-      `meta l4proto \\{ (?:tcp, udp|6, 17) \\} th sport ${port} notrack`,
-    ),
-    ...chain('keep_conntrack', 'prerouting', 'ct state invalid(?: counter.*)?'),
-    '\\}',
-  ];
   return (
     shown.length === expected.length &&
     expected.every((line, index) => new RegExp(`^${line}$`).test(shown[index] ?? ''))
   );
 }
 
-const chain = (name: string, hook: string, rule: string): readonly string[] => [
+/** Lines of a chain, for `isShownAs`: so are `hook` and `rules`. */
+export const chainLines = (
+  name: string,
+  hook: string,
+  rules: readonly string[],
+): readonly string[] => [
   `chain ${name} \\{(?: #.*)?`,
   `type filter hook ${hook} priority [^;]+; policy accept;`,
-  rule,
+  ...rules,
   '\\}',
 ];
+
+/** nft pads the number. */
+export const bitPattern = (mark: number): string => `0x0*${mark.toString(16)}`;

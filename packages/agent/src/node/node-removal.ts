@@ -12,10 +12,11 @@ import { NTF_STICKY, RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { removeRedirects } from '../redirect/redirect-stack.ts';
+import { removeArpTables } from './arp-guard.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
 
 export interface NodeFootprint {
-  /** Null: the network was never read, so nothing of it was changed. */
+  /** Null: the network was never read, so no routing of it was changed. */
   readonly view: NetworkView | null;
   readonly rules: NetworkRulesOptions;
   readonly pinRoot: string;
@@ -39,6 +40,8 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
       problems.push({ part, message: TandemError.from(error).message });
     }
   };
+  // First, and even without a view: without `from_pod` these tables would drop all ARP of bridged pods.
+  await attempt('ARP tables', () => removeArpTables());
   await attempt('pins', () => removePins(pinRoot));
   await attempt('redirects', () => removeRedirects());
   await attempt('bpffs', () => unshareSearch(pinRoot, proxyGid));
