@@ -62,6 +62,11 @@ export class ArpGuard {
     return isChange;
   }
 
+  /** Whether the tables have hooks of interfaces, which the kernel may take off without a notice. */
+  get hasTrustedPorts(): boolean {
+    return this.#ports !== null && this.#ports.trustedPorts.length > 0;
+  }
+
   /** @returns whether another process had changed the tables. @throws TandemError: they are not as they should be */
   async ensure(): Promise<boolean> {
     if (this.#ports === null) return false;

@@ -128,12 +128,13 @@ export class NetworkStack {
   }
 
   /**
-   * Puts everything in place that can be; starts no program where nothing changed, but for the tables of ARP once in `arpReadMs`. For the
-   * periodic round: what failed of ARP is tried again. Never rejects.
+   * Puts everything in place that can be; starts no program where nothing changed, but once in `arpReadMs` where a bridge of pods has
+   * trusted ports. For the periodic round: what failed of ARP is tried again. Never rejects.
    */
   async ensure(): Promise<void> {
     const isFailed = this.#problems.some(({ part }) => part === 'ARP tables');
-    const isOld = systemClock.monotonicMs() - this.#arpReadMs >= arpReadMs;
+    const isOld =
+      this.#arp.hasTrustedPorts && systemClock.monotonicMs() - this.#arpReadMs >= arpReadMs;
     if (isFailed || isOld || !this.#arpTables.isWatched) this.#arpTables.expire();
     await this.#look();
   }
