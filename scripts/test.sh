@@ -174,7 +174,7 @@ status=0
 	'packages/netlink/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' \
 	'packages/dns-proxy/src/**/*.test.ts' ||
 	status=$?
-"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
+"${node_test[@]}" --test-concurrency=4 'packages/dns-sockets/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
 	status=$?
 
 # The name says how a file shares the CPUs: NAME.alone.test.ts asserts speed, CPU or memory; NAME.timed.test.ts asserts a time that is
@@ -191,7 +191,7 @@ while read -r file; do
 	*.alone.test.ts) speeds+=("$file") ;;
 	*.timed.test.ts) seconds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
-	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | e2e/scenarios/restart-swap.* | \
+	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
 		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.* | e2e/scenarios/start-killed.*) longest+=("$file") ;;
 	*) verdicts+=("$file") ;;
 	esac
