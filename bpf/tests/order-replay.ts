@@ -3,7 +3,7 @@
 
 /**
  * Replays in plain words the steps that the order of learned pairs made, as the test object wrote them down under the lock: each place
- * that was taken and each victim must be the one that the rules of order.h choose, whoever took it, and the lists at the end those in
+ * that was taken and each victim must be the one that the rules of order.h choose, whichever process took it, and the lists at the end those in
  * the kernel. order.fuzz.test.ts compares requests with their results; this compares what several processes made together.
  */
 
@@ -81,7 +81,7 @@ export class OrderReplay {
       case 'refuse':
         return this.#take(step);
       case 'spare':
-        // The victim lives on as the youngest of its list, and nobody has taken its place.
+        // The victim stays as the youngest of its list, and no pair has its place.
         this.#add(number, -1);
         (this.#spaces[other] as Space).list.add(place);
         this.#add(other, 1);

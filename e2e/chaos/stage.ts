@@ -3,7 +3,7 @@
 
 /**
  * Where a part of a chaos run takes place: a node of namespaces with four pods that ask, one that knocks
- * at addresses that were not learned, a DNS server that does as it is told, both processes running.
+ * at addresses that were not learned, a scripted DNS server, both processes running.
  */
 
 import { mkdirSync } from 'node:fs';

@@ -175,7 +175,7 @@ const truth: ReadonlyMap<string, string> = trueEntries(
   Object.keys(attackers),
 );
 
-/** Beyond its uplinks the node speaks for whoever it routes. */
+/** On its uplinks the node forwards packets of other addresses. */
 const isBeyondUplink = new RegExp(`^(${node.remote.name}|${node.upstream.name}) `);
 const uplinkOwn = wires.map(({ destination }) => destination);
 

@@ -16,7 +16,7 @@ import { podObject } from '../kit/objects.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
 const withinMs = 200;
-/** The agent looks at all interfaces every 5 s whatever it is told: five pods in a row do not meet that round by chance. */
+/** The agent lists all interfaces every 5 s even without a notice: five pods in a row do not meet that round by chance. */
 const attachedWithinMs = 1500;
 let standard: StandardNode;
 let nextName = 1;

@@ -42,7 +42,7 @@ interface Fault extends NodeFault {
   readonly beside?: (i: number) => readonly Raw[];
   /** In the file of the policy; the others have one each. */
   readonly spoilText?: (good: string) => string;
-  /** A file of which nothing is known, not even by a former life, names no pods: in the first revision it is said alone. */
+  /** A file that no earlier revision has read names no pods: in the first revision it is only reported. */
   readonly onlyLater?: boolean;
   /** Named in each revision with the fault. */
   readonly names?: RegExp;

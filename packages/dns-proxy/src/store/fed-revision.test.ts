@@ -25,7 +25,7 @@ class Node {
     return new FedRevision(revision, group, () => this.seconds);
   }
 
-  /** A new name, answered by `member` at `seconds`, is told to the store. */
+  /** The store receives a new name, answered by `member` at `seconds`. */
   tell(store: NodeStore, member: number, seconds: number): boolean {
     this.#names += 1;
     const bytes = dnsRecord({

@@ -30,7 +30,7 @@ class World {
   /** The present run of the receiver. */
   receiver!: Exchange;
   store!: Store;
-  /** Events that were there when this run began, and those that it was told. */
+  /** Events that were there when this run began, and those that the other member sent to it. */
   begun = 0;
   told = new Set<number>();
   /** Events that any process run was told. */

@@ -104,7 +104,7 @@ test('names and events go both ways; each life that is new gets the whole cache'
     await using agent = await begin('agent', path);
     await agree(proxy, agent);
     assert.equal(mappingsOf(agent.store, 0).length, 60);
-    // What it missed, once; what its former run was told is the former run's.
+    // Events that it missed, once; events that its former run received count for that run.
     await waitFor(() => agent.store.events.next >= 20, { what: 'the events missed' });
     assert.equal(agent.store.events.next, 20);
     assert.ok(agent.exchange.counters.cachesReceived >= 1);

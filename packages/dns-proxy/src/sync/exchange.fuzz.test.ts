@@ -34,7 +34,7 @@ class Side {
   store!: NodeStore;
   exchange!: Exchange;
   life = 0;
-  /** Events that this run was told, by their number. */
+  /** Events that this run received, by their number. */
   told!: Set<number>;
   /** The mappings that this run learned by itself. */
   learned: NameMapping[] = [];
