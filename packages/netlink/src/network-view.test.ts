@@ -40,6 +40,10 @@ insideNamespace(import.meta, () => {
     ip(
       'link set lo up',
       'link add br0 type bridge',
+      // A bridge that loses its last port has no carrier: the kernel drops its neighbours up to a second later.
+      'link add port0 type veth peer name end0',
+      'link set end0 up',
+      'link set port0 master br0 up',
       'link set br0 up',
       'addr add 10.2.0.1/24 dev br0',
     );
