@@ -229,6 +229,7 @@ struct ds_netlink {
 	uint32_t id;
 	int fd;
 	bool closing;
+	uint64_t loss_at; /* loop time (ms) of the last report of a loss that goes on; 0: none does */
 	napi_ref on_event;
 };
 
@@ -396,5 +397,4 @@ napi_value ds_execute_as(napi_env env, napi_callback_info info);
 
 /* module.c */
 void ds_handle_closed(struct ds_env *ds);
-
 #endif

@@ -21,6 +21,8 @@
 #define NETLINK_EXT_ACK 11
 #endif
 
+enum { LOSS_INTERVAL_MS = 1000 };
+
 static struct ds_netlink *find_netlink(struct ds_args *args)
 {
 	uint32_t id = ds_arg_u32(args, 0, "socket", 0, UINT32_MAX);
@@ -124,6 +126,28 @@ static size_t receive_batch(struct ds_netlink *netlink, int *error)
 	return length;
 }
 
+/*
+ * Whether a loss is to be reported. The kernel reports it once (ENOBUFS); then it drops what does not even
+ * fill the queue, without a word, until the queue is empty (NETLINK_S_CONGESTED in net/netlink/af_netlink.c).
+ * So what a receiver reads again after ENOBUFS may be old again: the loss is reported once more when the queue
+ * is empty, and every LOSS_INTERVAL_MS while it does not get there.
+ */
+static bool is_loss_due(struct ds_netlink *netlink, int error)
+{
+	uint64_t now = uv_now(netlink->env->uv);
+
+	if (netlink->loss_at == 0 && error != ENOBUFS)
+		return false;
+	if (error == EAGAIN) {
+		netlink->loss_at = 0;
+		return true;
+	}
+	if (netlink->loss_at != 0 && now - netlink->loss_at < LOSS_INTERVAL_MS)
+		return false;
+	netlink->loss_at = now != 0 ? now : 1;
+	return true;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct ds_netlink *netlink = poll->data;
@@ -138,9 +162,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	size_t length = receive_batch(netlink, &error);
 	if (length > 0)
 		emit_batch(netlink, length);
-	if (error == ENOBUFS && napi_get_undefined(env, &undefined) == napi_ok)
+	if (is_loss_due(netlink, error) && napi_get_undefined(env, &undefined) == napi_ok)
 		emit(netlink, DS_NETLINK_OVERRUN, undefined);
-	else if (error != 0 && error != EAGAIN)
+	if (error != 0 && error != EAGAIN && error != ENOBUFS)
 		emit(netlink, DS_NETLINK_ERROR, ds_u32(env, (uint32_t)error));
 	/* libuv stops a poll that met EPOLLERR, which is how an overrun shows. */
 	if (status < 0 && !netlink->closing)

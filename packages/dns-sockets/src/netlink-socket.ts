@@ -25,7 +25,10 @@ export interface NetlinkSocketOptions {
   readonly receiveBufferBytes?: number;
   /** Messages of the kernel, each at a multiple of 4; the memory is the receiver's. */
   readonly onMessages: (bytes: Uint8Array) => void;
-  /** ENOBUFS: messages were lost, any number of them. Those before came first. */
+  /**
+   * ENOBUFS: messages were lost, any number of them. Those before came first. The kernel loses more, without another error, until
+   * its queue is empty: called again then, and every second until then. What was read after the last call is complete.
+   */
   readonly onOverrun: () => void;
   /** Another error of recvmsg; the socket stays open. */
   readonly onError: (error: DnsSocketError) => void;

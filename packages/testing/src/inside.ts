@@ -9,9 +9,11 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Namespace } from './namespace.ts';
 import { tryRun } from './process.ts';
+import { patience } from './wait.ts';
 
 const variable = 'TANDEM_TEST_NAMESPACE';
-const timeoutMs = 60_000;
+/** Longer than one wait in vain (`waitFor`) that ends a test inside: its message is in the output then. */
+const timeoutMs = 60_000 * patience;
 
 /**
  * Runs the test file once more in a process inside a fresh namespace, where `body` defines the tests;
