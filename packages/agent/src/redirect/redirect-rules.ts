@@ -5,8 +5,8 @@
  * The nft table that redirects, as text. It is one transaction: packets meet the table of before or this one.
  *
  * Its chains come before kube-proxy's (-100 in both of its forms): the first chain that translates a connection decides.
- * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by, but for
- * their sockets that are to go past redirects.
+ * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by. Their sockets
+ * that are to go past redirects reach Services alone: a DNS rule for the backends names no server behind an address that no Service has.
  * The ingress interface identifies a backend's own traffic, because no pod can choose it; behind a bridge, where all ports are
  * one interface to netfilter, the source address does so too, which `from_pod` has verified. A policy exempts its own
  * backends from its own redirects alone, so that a tenant's policy does not exempt its pods from another's.
@@ -58,8 +58,8 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
   if (used.length === 0) return { text: '', backends };
   const loops = loopsOf(used, input.interfaceOf);
   const chains = used.map((each, index) => chainOf(each, loops.get(each.redirect.subject), index));
-  const isAsked = ({ redirect }: Used): boolean =>
-    redirect.port === dnsPort && !redirect.isAskedByName;
+  const isAsked = ({ redirect }: Used, isAddress: boolean): boolean =>
+    redirect.port === dnsPort && !redirect.isAskedByName && redirect.isAddress === isAddress;
   const text = [
     `table inet ${redirectTable} {}`,
     `delete table inet ${redirectTable}`,
@@ -77,7 +77,8 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
     ...[...loops.values()].flatMap(setsOfLoop),
     ...(['4', '6'] as const).flatMap((family) => [
       frontendMap('redirect', family, used, () => true),
-      frontendMap('members', family, used, isAsked),
+      frontendMap('addresses', family, used, (each) => isAsked(each, true)),
+      frontendMap('members', family, used, (each) => isAsked(each, false)),
     ]),
     ...chains,
     `  chain prerouting {
@@ -88,6 +89,8 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
     `  chain output {
     type nat hook output priority ${priority}; policy accept;
     meta skuid != { ${input.memberUids.join(', ')} } return
+    ip daddr . meta l4proto . th dport vmap @addresses4
+    ip6 daddr . meta l4proto . th dport vmap @addresses6
     meta priority 0:${upstreamDirectPriority} return
     ip daddr . meta l4proto . th dport vmap @members4
     ip6 daddr . meta l4proto . th dport vmap @members6
@@ -170,7 +173,7 @@ function rulesOfLoop({ number, interfaces, bridged }: Loop, family: '4' | '6'): 
 }
 
 function frontendMap(
-  name: 'redirect' | 'members',
+  name: 'redirect' | 'addresses' | 'members',
   family: '4' | '6',
   used: readonly Used[],
   isListed: (each: Used) => boolean,

@@ -43,6 +43,7 @@ function redirectOf(
     backends: places,
     ending: [],
     selected: places,
+    isAddress: false,
     isAskedByName: false,
     labels: new Map(),
     backendPort: 1053,
@@ -221,6 +222,23 @@ insideNamespace(import.meta, () => {
     const [, members = ''] = /map members4 \{([^}]*\}[^}]*)\}/.exec(shown()) ?? [];
     assert.match(members, /10\.96\.0\.10/);
     assert.doesNotMatch(members, /192\.0\.2/);
+  });
+
+  test('members go past redirects to Services alone: to an address no socket of theirs is excepted', async () => {
+    const stack = await start();
+    await stack.apply([one, redirectOf('192.0.2.9', ['10.1.0.5'], { isAddress: true })], endpoints);
+    const [, output = ''] = /chain output \{([^}]*\}[^}]*)\}/.exec(shown()) ?? [];
+    const at = ['@addresses4', '@addresses6', 'meta priority', '@members4'].map((each) =>
+      output.indexOf(each),
+    );
+    assert.ok(!at.includes(-1), output);
+    assert.deepEqual(
+      at,
+      at.toSorted((left, right) => left - right),
+    );
+    const [, addresses = ''] = /map addresses4 \{([^}]*\}[^}]*)\}/.exec(shown()) ?? [];
+    assert.match(addresses, /192\.0\.2\.9/);
+    assert.doesNotMatch(addresses, /10\.96/);
   });
 
   test('what nobody changed is not written; what somebody changed is, at once', async () => {

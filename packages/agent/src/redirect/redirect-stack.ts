@@ -290,7 +290,7 @@ const changedMeanwhile = 'another process changed table inet tandem_redirect whi
 const rulesOfHooks = [
   'meta skuid != ',
   'meta priority ',
-  ...['vmap @redirect4', 'vmap @redirect6', 'vmap @members4', 'vmap @members6'],
+  ...['redirect', 'addresses', 'members'].flatMap((map) => [`vmap @${map}4`, `vmap @${map}6`]),
 ];
 /** Rules that it has in a variable number: translations, and rules that exempt a backend's own traffic. */
 const rulesOfChains = [' numgen random mod ', 'iifname @loop_', ' saddr @loop4_', ' saddr @loop6_'];

@@ -146,6 +146,7 @@ class Planner {
       this.#redirects.set(key, {
         ...{ subject, namespace: policy.namespace, address, port, protocol },
         ...backendsOf(pods, address, backend.port),
+        ...{ isAddress: policy.frontend.kind === 'address' },
         ...{ isAskedByName, labels: labelsOfBackends(policy), backendPort: backend.port },
       });
     }

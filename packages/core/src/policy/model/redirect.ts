@@ -24,6 +24,8 @@ export interface Redirect {
   readonly ending: readonly Uint8Array[];
   /** Pods of this node that the policy selects, ready or not, with their ports: who may answer here. */
   readonly selected: readonly RedirectBackend[];
+  /** The frontend is an address that no Service has: no server past the redirect stands for the backends. */
+  readonly isAddress: boolean;
   /**
    * A backend's own DNS is judged by name, so the members ask for it. Were their queries redirected, they would come to the
    * backend that asks: they go on to the frontend instead.
