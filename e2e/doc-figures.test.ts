@@ -100,6 +100,9 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `more than ${core.replyAliasesMax} aliases`,
     `more than ${core.replyAddressesMax} addresses in the answer | the reply. The first ${core.replyAddressesMax} are learned`,
   ],
+  'docs/adr/0019-local-redirect.md': [
+    `remembers so ${dns.tcpPastRedirectsPerEndpointMax} servers of an endpoint and ${number(dns.tcpPastRedirectsMax)} of the node`,
+  ],
   'docs/node-local-dns.md': [`bypass redirects for ${word(seconds(dns.upstreamDirectMs))} seconds`],
   'docs/security.md': [
     `${core.replyAddressesMax} addresses of a reply, a week at most`,

@@ -86,6 +86,8 @@ const help = {
   tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
   tcpUpstreamsReopened:
     'TCP connections to a server opened again because it did not accept them, or got other backends',
+  tcpPastRedirectsForgotten:
+    'servers that TCP connections of an endpoint would have reached past local redirects at once, forgotten early because the endpoint or the node had too many',
   tcpUpstreamsJunk: 'TCP connections to a server closed for a reply that no query waits for',
 } as const;
 

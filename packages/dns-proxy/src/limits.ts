@@ -171,9 +171,11 @@ export const tcpConnectTimeoutMs = 3000;
  */
 export const tcpReopenMs = 1000;
 /**
- * Pairs of an endpoint and a server of which a member remembers, for `upstreamDirectMs`, that a connection past redirects was
- * answered after one that could not be made. Beyond it the oldest is forgotten, and a connection for it is refused once more first.
+ * Servers of which a member remembers, for `upstreamDirectMs`, that a connection past redirects was answered after one that could not be
+ * made: of one endpoint, of the node. Beyond it the endpoint's oldest is forgotten (`tcpPastRedirectsForgotten`), and a connection for it
+ * is refused once more first. An endpoint that has none takes the place of the oldest of the endpoint that has most.
  */
+export const tcpPastRedirectsPerEndpointMax = 16;
 export const tcpPastRedirectsMax = 1024;
 /**
  * Limit of the DNS worker's heap (V8's old generation), MiB. With a limit of 256 or less, V8 collects when the heap has grown by a

@@ -54,7 +54,7 @@ class World {
       acceptSetOf: () => 0,
       isAllowed: () => this.isAllowed,
       limits: {
-        endpoints: { hold: nothing, unhold: nothing },
+        endpoints: { hold: nothing, unhold: nothing, ownerId: [0, 1] },
         ...{ hasToken: () => true, takeToken: () => true, room: () => roomFree },
         ...{ begin: nothing, end: nothing },
       },

@@ -67,7 +67,7 @@ export class TcpServer {
       octets: new TcpOctets(),
       blocks,
       giveBackBlock: (bytes) => blocks.giveBack(bytes),
-      upstreams: new TcpUpstreams(hold),
+      upstreams: new TcpUpstreams(endpoints, counters),
       moment: this.#moment,
     };
     this.#admission = new TcpAdmission({

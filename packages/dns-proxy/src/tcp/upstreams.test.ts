@@ -5,12 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
-import {
-  tcpPastRedirectsMax,
-  tcpUpstreamKeepMs,
-  tcpUpstreamsKeptMax,
-  upstreamDirectMs,
-} from '../limits.ts';
+import { createSharedCounters } from '../counters.ts';
+import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax, upstreamDirectMs } from '../limits.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
@@ -30,6 +26,8 @@ const events = {
 const query = { framed: new Uint8Array(2), setId: nothing } as unknown as TcpQuery;
 
 let upstreams: TcpUpstreams;
+/** Ids of endpoints, by slot. */
+let ownerId: Uint32Array;
 /** Endpoints that have connections. */
 let held: number;
 /** Connections that were closed by us. */
@@ -52,9 +50,10 @@ const context = {
 beforeEach(() => {
   held = 0;
   destroyed = 0;
-  upstreams = new TcpUpstreams((_, isHeld) => {
-    held += isHeld ? 1 : -1;
-  });
+  const hold = (): void => void (held += 1);
+  const unhold = (): void => void (held -= 1);
+  ownerId = Uint32Array.of(10, 11, 12);
+  upstreams = new TcpUpstreams({ hold, unhold, ownerId }, createSharedCounters());
 });
 
 async function take(to: Uint8Array = server): Promise<TcpUpstream> {
@@ -121,14 +120,13 @@ describe('a server that answered on a connection past redirects', () => {
     assert.ok(!isPast(server));
   });
 
-  test('is forgotten when there are too many', () => {
+  test('is asked as before by the endpoint that has its slot then', () => {
     upstreams.answeredPast(server, endpointSlot, 1);
-    for (let slot = 2; slot <= tcpPastRedirectsMax; slot++) {
-      upstreams.answeredPast(server, slot as typeof endpointSlot, 1);
-    }
+    ownerId[endpointSlot] = 20;
+    assert.ok(!isPast(server));
+    upstreams.failedPast(server, endpointSlot);
+    ownerId[endpointSlot] = 11;
     assert.ok(isPast(server));
-    upstreams.answeredPast(otherServer, endpointSlot, 1);
-    assert.deepEqual([isPast(server), isPast(otherServer)], [false, true]);
   });
 });
 

@@ -10,15 +10,14 @@
  * the pod's next connections to that server go past redirects at once, for `upstreamDirectMs`.
  */
 
-import {
-  tcpPastRedirectsMax,
-  tcpUpstreamKeepMs,
-  tcpUpstreamsKeptMax,
-  upstreamDirectMs,
-} from '../limits.ts';
-import type { EndpointSlot } from '../policy/owner-slots.ts';
+import type { EndpointId } from '@tandem/core/ids';
+import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import type { EndpointSlot, OwnerSlots } from '../policy/owner-slots.ts';
+import { PastRedirects } from './past-redirects.ts';
 import type { TcpShared } from './shared.ts';
 import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
+
+type Endpoints = Pick<OwnerSlots<EndpointSlot>, 'hold' | 'unhold' | 'ownerId'>;
 
 interface Kept {
   readonly upstream: TcpUpstream;
@@ -26,15 +25,15 @@ interface Kept {
 }
 
 export class TcpUpstreams {
-  /** By slot of the endpoint, the last one kept at the end; no list is empty. */
+  /** By slot of the endpoint, which is held meanwhile, the last one kept at the end; no list is empty. */
   readonly #kept = new Map<EndpointSlot, Kept[]>();
-  /** When a connection past redirects answered after one that could not be made, by endpoint and server; the oldest first. */
-  readonly #pastNs = new Map<string, number>();
-  readonly #hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void;
+  readonly #past: PastRedirects;
+  readonly #endpoints: Endpoints;
 
-  /** `hold`: the endpoint has connections that are kept, or none any more. */
-  constructor(hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void) {
-    this.#hold = hold;
+  /** `endpoints`: a slot is held while it has connections that are kept. */
+  constructor(endpoints: Endpoints, counters: Float64Array) {
+    this.#endpoints = endpoints;
+    this.#past = new PastRedirects(counters);
   }
 
   /** Connections that are kept. */
@@ -56,7 +55,8 @@ export class TcpUpstreams {
     isPastRedirects = false,
   ): TcpUpstream {
     const kept = this.#kept.get(endpointSlot) ?? [];
-    const isPast = isPastRedirects || this.#goesPast(server, endpointSlot, context.moment);
+    const { monotonicNs } = context.moment;
+    const isPast = isPastRedirects || this.#past.has(this.#idOf(endpointSlot), server, monotonicNs);
     const index = kept.findLastIndex(
       ({ upstream }) => upstream.isTo(server) && (isPast || !upstream.isPastRedirects),
     );
@@ -71,19 +71,12 @@ export class TcpUpstreams {
 
   /** The server answered on a connection past redirects, after one that could not be made. */
   answeredPast(server: Uint8Array, endpointSlot: EndpointSlot, nowNs: number): void {
-    const key = keyOf(server, endpointSlot);
-    this.#pastNs.delete(key);
-    this.#pastNs.set(key, nowNs);
-    if (this.#pastNs.size <= tcpPastRedirectsMax) return;
-    for (const oldest of this.#pastNs.keys()) {
-      this.#pastNs.delete(oldest);
-      return;
-    }
+    this.#past.add(this.#idOf(endpointSlot), server, nowNs);
   }
 
   /** A connection past redirects could not be made: the next one is made as any other. */
   failedPast(server: Uint8Array, endpointSlot: EndpointSlot): void {
-    this.#pastNs.delete(keyOf(server, endpointSlot));
+    this.#past.delete(this.#idOf(endpointSlot), server);
   }
 
   /** The pod's connection has ended: its connection to the server is kept if nothing is in flight, else closed. */
@@ -101,15 +94,14 @@ export class TcpUpstreams {
     });
     if (kept.length === 0) {
       this.#kept.set(endpointSlot, kept);
-      this.#hold(endpointSlot, true);
+      this.#endpoints.hold(endpointSlot);
     }
     kept.push(entry);
   }
 
   /** The server (16 bytes) has other backends than before: its kept connections are closed, and none goes past redirects. */
   backendsChanged(server: Uint8Array): void {
-    const address = addressOf(server);
-    for (const key of this.#pastNs.keys()) if (key.endsWith(address)) this.#pastNs.delete(key);
+    this.#past.deleteServer(server);
     for (const [endpointSlot, kept] of this.#kept) {
       for (const entry of kept.filter(({ upstream }) => upstream.isTo(server))) {
         entry.upstream.close();
@@ -136,13 +128,11 @@ export class TcpUpstreams {
 
   close(): void {
     this.sweep(Infinity);
-    this.#pastNs.clear();
+    this.#past.clear();
   }
 
-  #goesPast(server: Uint8Array, endpointSlot: EndpointSlot, moment: TcpShared['moment']): boolean {
-    if (this.#pastNs.size === 0) return false;
-    const atNs = this.#pastNs.get(keyOf(server, endpointSlot));
-    return atNs !== undefined && moment.monotonicNs - atNs < upstreamDirectMs * 1e6;
+  #idOf(endpointSlot: EndpointSlot): EndpointId {
+    return this.#endpoints.ownerId[endpointSlot]!;
   }
 
   #remove(endpointSlot: EndpointSlot, entry: Kept): void {
@@ -155,17 +145,8 @@ export class TcpUpstreams {
 
   #drop(endpointSlot: EndpointSlot): void {
     this.#kept.delete(endpointSlot);
-    this.#hold(endpointSlot, false);
+    this.#endpoints.unhold(endpointSlot);
   }
-}
-
-function keyOf(server: Uint8Array, endpointSlot: EndpointSlot): string {
-  return `${endpointSlot} ${addressOf(server)}`;
-}
-
-/** 16 characters. */
-function addressOf(server: Uint8Array): string {
-  return Buffer.from(server).toString('latin1');
 }
 
 /** A connection that is kept has no queries: any octet closes it. */
