@@ -19,6 +19,8 @@ export class TcpQuery {
   readonly clientId: number;
   /** When it was received, CLOCK_MONOTONIC. */
   readonly startedNs: number;
+  /** Octets that were written to its connection, it among them. */
+  writtenTo = 0;
   /** It was asked again on another connection. */
   isRetried = false;
   /** The first connection for it was not made in time. */

@@ -56,6 +56,7 @@ class World {
   /** Policy allows what is in flight still. */
   mayAskAgain = true;
   readonly upstream: TcpUpstream;
+  #nextId = id;
   readonly #soon: (() => void)[] = [];
   readonly #later: (() => void)[] = [];
 
@@ -78,7 +79,7 @@ class World {
       blocks: new TcpBlocks(),
       turns: new TcpTurns(system, nothing, nothing),
       counters: createSharedCounters(),
-      random: { u16: () => id },
+      random: { u16: () => this.#nextId++ },
       moment: { monotonicNs: 1, boottimeNs: 1 },
     };
     this.upstream = new TcpUpstream(
@@ -95,12 +96,16 @@ class World {
         mayReply: () => true,
       },
     );
+    this.send(1, isReopened);
+  }
+
+  send(startedNs: number, isReopened = false): void {
     const query = {
       framed: framed(1),
       messageStart: 2,
       questionEnd: message(0).length,
-      startedNs: 1,
-      setId: nothing,
+      startedNs,
+      setId: () => undefined,
       isReopened,
     };
     this.upstream.send(query as unknown as TcpQuery);
@@ -164,6 +169,18 @@ test('one that was taken is not late, and one without queries is not either', ()
   const idle = new World();
   idle.upstream.sweep(at(upstreamTimeoutMs));
   assert.deepEqual(idle.ended, [['unmade', 0]], 'its query has timed out');
+});
+
+test('a server that has not taken a query by its deadline is asked nothing more: its octets would stay', () => {
+  const world = new World();
+  world.stream?.onConnect?.();
+  world.stream?.onTaken(framed(1).length);
+  world.send(at(1));
+  world.upstream.sweep(at(upstreamTimeoutMs));
+  assert.deepEqual(world.ended, [], 'the first was taken');
+  world.send(at(2));
+  world.upstream.sweep(at(1 + upstreamTimeoutMs));
+  assert.deepEqual(world.ended, [['useless', 1]]);
 });
 
 test('what policy would not allow any more waits for the connection that it was allowed for', () => {

@@ -66,6 +66,9 @@ export class TcpUpstream implements TurnTaker {
   readonly #queries = new Map<number, TcpQuery | null>();
   #inFlight = 0;
   #answered = 0;
+  /** Octets that were written, and of these that the kernel has taken. */
+  #written = 0;
+  #taken = 0;
   /** Octets that are taken for the reply that is coming. */
   #reserved = 0;
   #isConnected = false;
@@ -100,7 +103,9 @@ export class TcpUpstream implements TurnTaker {
         this.#isConnected = true;
       },
       onData: (bytes) => this.#onData(bytes),
-      onTaken: () => undefined,
+      onTaken: (octets) => {
+        this.#taken += octets;
+      },
       onEnd: () => this.#fail(),
       onClose: () => this.#fail(),
     };
@@ -153,6 +158,8 @@ export class TcpUpstream implements TurnTaker {
     this.#queries.set(id, query);
     this.#inFlight += 1;
     this.#activeNs = moment.monotonicNs;
+    this.#written += query.framed.length;
+    query.writtenTo = this.#written;
     this.#stream.write(query.framed);
   }
 
@@ -176,11 +183,14 @@ export class TcpUpstream implements TurnTaker {
 
   /** Ends what takes too long: a query, a reply that has begun, the connection. */
   sweep(nowNs: number): void {
+    // Octets of a query that timed out count for its pod no more: those that the kernel has not taken would be held without a bound.
+    let isUnread = false;
     for (const [id, query] of this.#queries) {
       if (query === null) continue;
       if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;
       this.#queries.set(id, null);
       this.#inFlight -= 1;
+      isUnread ||= query.writtenTo > this.#taken;
       this.#events.onTimeout(query);
     }
     if (this.#isClosed) return;
@@ -191,7 +201,7 @@ export class TcpUpstream implements TurnTaker {
     // A reply that has begun and whose query timed out holds room for nothing.
     const isLate = this.#reserved > 0 && this.#queries.get(this.#reader.nextId) === null;
     const isDeaf = this.#queries.size - this.#inFlight > tcpInFlightPerConnectionMax;
-    if (isSlow || isIdle || isLate || isDeaf) this.#fail();
+    if (isSlow || isIdle || isLate || isDeaf || isUnread) this.#fail();
   }
 
   get hasMore(): boolean {
