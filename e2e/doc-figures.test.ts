@@ -96,6 +96,7 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `one query in ${dns.upstreamProbeMs} ms to detect`,
     `until ${seconds(dns.upstreamUnreachableMs)} s after the last error`,
     `no connection within ${seconds(dns.tcpConnectTimeoutMs)} s`,
+    `A query that ${word(dns.tcpPassedOverMax + 1)} connections leave unanswered`,
     `after ${seconds(dns.tcpReopenMs)} s, or at once when the Service gets other backends`,
     `more than ${core.replyAliasesMax} aliases`,
     `more than ${core.replyAddressesMax} addresses in the answer | the reply. The first ${core.replyAddressesMax} are learned`,

@@ -157,6 +157,11 @@ export const tcpUpstreamKeepMs = 250;
  * never answers do not delay the others until their 10 s are over.
  */
 export const tcpInFlightPerConnectionMax = 512;
+/**
+ * Connections that may end with a query unanswered of which later ones were answered; after one more it gets SERVFAIL
+ * (`upstreamErrors`). The query may be what ends them, with all that others have in flight there.
+ */
+export const tcpPassedOverMax = 3;
 export const tcpIdleTimeoutMs = 10_000;
 /** A query that has begun is whole by then, or its connection is closed (`tcpTimeouts`). */
 export const tcpMessageTimeoutMs = 2000;

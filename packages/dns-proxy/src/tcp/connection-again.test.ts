@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { QueryView } from '@tandem/core/dns/query';
 import { counter, createSharedCounters } from '../counters.ts';
-import { tcpMessagesPerTurn, tcpReadBytes, upstreamDirectMs } from '../limits.ts';
+import { tcpMessagesPerTurn, tcpPassedOverMax, tcpReadBytes, upstreamDirectMs } from '../limits.ts';
 import { roomFree } from '../policy/query-limits.ts';
 import { TcpServer, type TcpServerOptions } from './server.ts';
 import type { AcceptedConnection, TcpStream, TcpStreamEvents } from './stream.ts';
@@ -143,6 +143,30 @@ test('a server that answers one query of a connection and closes it is sent no m
     assert.ok(world.sent - before <= tcpMessagesPerTurn, `${world.sent - before} in one turn`);
   }
   assert.deepEqual([...new Set(world.answered.values())], [0]);
+});
+
+test('a query with which each connection ends, after answers to later ones, is not sent for ever', () => {
+  const world = new World();
+  const killer = framedQuery(0);
+  const ask = (id: number): void => {
+    world.client?.onData(id === 0 ? killer : framedQuery(id));
+    while (world.turn());
+  };
+  ask(0);
+  for (let id = 1; !world.answered.has(0); id++) {
+    assert.ok(id < 20, 'it is sent for ever');
+    ask(id);
+    const { events, written } = world.upstreams.at(-1)!;
+    events.onConnect?.();
+    const reply = written.at(-1)!.slice();
+    reply[4] = reply[4]! | 0x80;
+    events.onData(reply);
+    while (world.turn());
+    events.onEnd();
+    while (world.turn());
+  }
+  assert.equal(world.upstreams.length, 1 + tcpPassedOverMax);
+  assert.deepEqual([...world.answered.entries()].at(-1), [0, 2]);
 });
 
 test('what policy forbids meanwhile is not sent again', () => {

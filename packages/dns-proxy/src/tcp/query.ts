@@ -23,6 +23,8 @@ export class TcpQuery {
   writtenTo = 0;
   /** It was asked again on another connection. */
   isRetried = false;
+  /** Connections that answered later queries, and ended without its answer. */
+  passedOver = 0;
   /** The first connection for it was not made in time. */
   isReopened = false;
 

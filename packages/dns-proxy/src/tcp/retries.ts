@@ -6,7 +6,7 @@
  * turns of the pod's connection and not at once: a server that closes after each answer would have all of them sent each time.
  */
 
-import { upstreamTimeoutMs } from '../limits.ts';
+import { tcpPassedOverMax, upstreamTimeoutMs } from '../limits.ts';
 import type { TcpQuery } from './query.ts';
 import type { UpstreamEnd } from './upstream.ts';
 
@@ -20,16 +20,15 @@ export class TcpRetries {
 
   /**
    * Takes the queries that a connection left unanswered, oldest first, and returns those without another attempt. After a
-   * connection with answers ('useful') a query may be sent again, after one without ('useless') once. A query that was never sent
-   * has another attempt unless no connection could be made ('unmade').
+   * connection with answers ('useful') a query may be sent again, unless it was passed over too often; after one without ('useless')
+   * once. A query that was never sent has another attempt unless no connection could be made ('unmade').
    */
   leave(unanswered: readonly TcpQuery[], end: UpstreamEnd): readonly TcpQuery[] {
     const wasAsked = end === 'useful' || end === 'useless';
     const again: TcpQuery[] = [];
     const over: TcpQuery[] = [];
     for (const query of unanswered) {
-      const hasTry = end === 'useless' ? !query.isRetried : end !== 'unmade';
-      (hasTry ? again : over).push(query);
+      (hasTry(query, end) ? again : over).push(query);
       query.isRetried ||= wasAsked;
       query.isReopened ||= end === 'late';
     }
@@ -49,4 +48,10 @@ export class TcpRetries {
     if (oldest === undefined || nowNs - oldest.startedNs < upstreamTimeoutMs * 1e6) return;
     return this.#queries.shift();
   }
+}
+
+function hasTry({ isRetried, passedOver }: TcpQuery, end: UpstreamEnd): boolean {
+  if (end === 'useless') return !isRetried;
+  if (end === 'useful') return passedOver <= tcpPassedOverMax;
+  return end !== 'unmade';
 }

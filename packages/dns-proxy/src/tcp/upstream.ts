@@ -66,6 +66,8 @@ export class TcpUpstream implements TurnTaker {
   readonly #queries = new Map<number, TcpQuery | null>();
   #inFlight = 0;
   #answered = 0;
+  /** `writtenTo` of the last query sent of those that were answered. */
+  #answeredTo = 0;
   /** Octets that were written, and of these that the kernel has taken. */
   #written = 0;
   #taken = 0;
@@ -288,6 +290,7 @@ export class TcpUpstream implements TurnTaker {
       }
       this.#inFlight -= 1;
       this.#answered += 1;
+      this.#answeredTo = Math.max(this.#answeredTo, query.writtenTo);
       this.#queries.delete(id);
       // The client's connection holds the reply from here on.
       this.#giveBackReserved();
@@ -329,6 +332,7 @@ export class TcpUpstream implements TurnTaker {
     const end = why ?? (this.#isConnected ? made : 'unmade');
     this.close();
     const unanswered = [...this.unanswered()];
+    for (const query of unanswered) if (query.writtenTo < this.#answeredTo) query.passedOver += 1;
     this.#queries.clear();
     this.#inFlight = 0;
     this.#events.onClosed(unanswered, end);
