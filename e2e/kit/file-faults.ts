@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A process that is killed in the place of one of its calls that change the file system. */
+/** A process that is killed in the place of one of its calls that change the file system or the network, or start a program. */
 
 import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * A process is killed in the place of each of its calls that change the file system, from its start until it serves the
- * policy that is new: pins renamed, sockets bound, snapshots written. What it left behind keeps neither the other process
- * from starting alone and serving, nor its own next start.
+ * A process is killed in the place of each of its calls that change the file system or the network, or start a program, from its
+ * start until it serves the policy that is new: pins renamed, sockets bound, snapshots written, nft started. What it left
+ * behind keeps neither the other process from starting alone and serving, nor its own next start.
  *
  * The long tier tries every call, the short one a few. FILE_FAULTS repeats some: agent:17,proxy:3.
  */
@@ -99,7 +99,9 @@ for (const name of ['agent', 'proxy'] as const) {
       assert.equal(await startVictim(0), 'serves');
       await assertServes(name);
       const { count } = faults;
-      t.diagnostic(`calls of a start that change the file system: ${count}`);
+      t.diagnostic(
+        `calls of a start that change files or the network, or start a program: ${count}`,
+      );
       for (const nth of casesOf(count)) {
         await t.test(`call ${nth} of ${count}`, async () => {
           const outcome = await startVictim(nth);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * Preloaded into a process: counts its calls that change the file system, and ends it in the place of one of them.
- * Only in node: programs that it starts inherit the environment.
+ * Preloaded into a process: counts its calls that change the file system or, by netlink, the network, and its starts of programs,
+ * and ends it in the place of one of them. Only in node: programs that it starts inherit the environment.
  *
  * FILE_FAULT_COUNT  file of one word of 32 bits, made by who starts the process: calls so far
  * FILE_FAULT        the call, from 1, in whose place the process is ended by SIGKILL; 0: none
@@ -10,6 +10,8 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -68,6 +70,29 @@ COUNTED(fsync, (int fd), fd)
 COUNTED(fdatasync, (int fd), fd)
 COUNTED(bind, (int fd, const struct sockaddr *address, socklen_t length), fd, address, length)
 COUNTED(listen, (int fd, int backlog), fd, backlog)
+
+/* nft and iptables write the kernel's tables. */
+COUNTED(fork, (void))
+
+/* Requests that are to be acknowledged, without those of rtnetlink that read. */
+static int is_change(const void *data, size_t length, const struct sockaddr *to)
+{
+	const struct nlmsghdr *message = data;
+
+	if (to == NULL || to->sa_family != AF_NETLINK || length < sizeof(*message) ||
+	    (message->nlmsg_flags & NLM_F_ACK) == 0)
+		return 0;
+	return message->nlmsg_type < RTM_BASE || message->nlmsg_type > RTM_MAX ||
+	       (message->nlmsg_type & 3) != (RTM_GETLINK & 3);
+}
+
+ssize_t sendto(int fd, const void *data, size_t length, int flags, const struct sockaddr *to,
+	       socklen_t to_length)
+{
+	if (is_change(data, length, to))
+		counted();
+	return NEXT(sendto, fd, data, length, flags, to, to_length);
+}
 
 /* Writes to files of a disk count; pipes and sockets are no file system. */
 ssize_t write(int fd, const void *data, size_t length)
