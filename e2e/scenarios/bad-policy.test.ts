@@ -102,6 +102,9 @@ test('a broken file beside others does not touch them', async () => {
   const isNamed = said(/broken\.yaml/);
   tandem.write('broken.yaml', '}{');
   await isNamed();
+  const { code, text } = await status();
+  assert.equal(code, 1, 'degraded');
+  assert.match(text, /broken\.yaml\s+[^\n]*in force before[^\n]*are open/);
   tandem.write('policy.yaml', [widerPolicy]);
   await waitForRcode(client, 'denied.test', 'NOERROR');
   tandem.remove('broken.yaml');

@@ -237,11 +237,18 @@ test('a pipe, a device or a directory under the name of a manifest is named and 
   );
 });
 
-test('a broken file from the start has no content, and is named', () => {
+test('a broken file from the start has no content, and is named with what that means for pods', () => {
   write('a.yaml', 'kind: [');
+  mkdirSync(join(directory, 'b.yaml'));
+  const policy = JSON.stringify({ kind: 'NetworkPolicy', metadata: { name: 'policy' }, spec: {} });
+  write('c.yaml', `${policy.slice(0, -1)}, spec: {}}`);
   source.start();
-  assert.deepEqual(latest().objects, []);
-  assert.equal(latest().problems[0]?.file, 'a.yaml');
+  assert.deepEqual(namesOf(latest()), ['policy'], 'a policy that its pods are denied for');
+  const problems = latest().problems.map(({ file, message }) => `${file}: ${message}`);
+  assert.match(problems[0] ?? '', /^a\.yaml: .*nothing .* was in force before: .*are open/);
+  assert.match(problems[1] ?? '', /^b\.yaml: .*nothing .* was in force before: .*are open/);
+  assert.match(problems[2] ?? '', /^c\.yaml: .*read in part denies its pods everything/);
+  assert.equal(problems.length, 3);
 });
 
 test('a file that is broken at the start is known as it was, and does not hold up the others', () => {

@@ -24,6 +24,10 @@ import { readDocuments, type SourceObject } from './read-documents.ts';
 import { readFinished, stampOf, UnfinishedFileError } from './read-manifest.ts';
 
 const staysInForce = 'the last good content stays in force';
+/** Without former content. No pod can be known to be meant by a text of which nothing can be read. */
+const isOpen = 'nothing of it was in force before: pods that it alone restricts are open';
+const isReadInPart =
+  'nothing of such a document was in force before: a policy that can be read in part denies its pods everything, and pods that other text of it restricts are open';
 
 export interface SourceProblem {
   readonly file: string;
@@ -238,7 +242,9 @@ export class DirectorySource {
       }
       const { objects, isRead } = last ?? this.#fromCopy(name);
       const reasons = [...new Set(damaged.map(({ damage }) => damage))].join('; ');
-      const problem = `${reasons} (of such a document the last good content stays in force)`;
+      const hadContent = objects.some(({ damage }) => damage === null);
+      const fate = hadContent ? `of such a document ${staysInForce}` : isReadInPart;
+      const problem = `${reasons} (${fate})`;
       this.#files.set(name, { stamp, objects: keepFormer(objects, read), problem, isRead });
     } catch (error) {
       const isUnfinished = error instanceof UnfinishedFileError;
@@ -246,9 +252,9 @@ export class DirectorySource {
       // What is in the file now is read when it is finished, also if its time and size stay the same.
       if (isUnfinished) stamp = '';
       const message = (error as Error).message.split('\n')[0] ?? '';
-      const problem = `${message} (the last good content stays in force)`;
-      if (last?.problem === problem && last.stamp === stamp) return false;
       const { objects, isRead } = last ?? this.#fromCopy(name);
+      const problem = `${message} (${objects.length > 0 ? staysInForce : isOpen})`;
+      if (last?.problem === problem && last.stamp === stamp) return false;
       this.#files.set(name, { stamp, objects, problem, isRead });
     }
     return true;

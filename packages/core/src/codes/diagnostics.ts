@@ -14,7 +14,7 @@ const diagnosticRows = {
   'file-unreadable': {
     severity: 'error',
     meaning:
-      'the agent cannot read a file of the source directory: the last good content of that file stays in force',
+      'the agent cannot read a file of the source directory: the last good content of that file stays in force; of a file that was never read, only policies that can be read in part deny their pods, and other pods are open',
     fix: 'correct the file, or make it readable; the agent reads it again when it changes',
   },
   'object-invalid': {
