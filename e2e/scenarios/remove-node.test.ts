@@ -116,6 +116,11 @@ test('policy goes on without a process, and a configuration that still calls the
   for (const part of Object.keys(atFirst).filter((each) => each !== 'bpffs')) {
     assert.notEqual(changed[part], atFirst[part], part);
   }
+  assert.match(
+    changed['nft'] ?? '',
+    /^table arp tandem$/m,
+    'which outlasts `from_pod` and then drops all ARP of bridged pods',
+  );
   await tandem.kill('proxy');
   await tandem.kill('agent');
   assert.equal(await isReached(), false);
