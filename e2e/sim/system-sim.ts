@@ -139,12 +139,12 @@ export class SimSystem implements MemberSystem {
     const { life, tcp } = this.#o;
     return {
       createListenerLoop: (loop) => {
-        this.#listeners = this.#createListeners(loop);
-        return this.#listeners.asUdpLoop;
+        this.#listeners = this.#createListeners(loop as LoopOptions);
+        return this.#listeners.asUdpLoop();
       },
       createUpstreamLoop: (loop) => {
         this.#upstreams = this.#createUpstreams(loop);
-        return this.#upstreams.asUdpLoop;
+        return this.#upstreams.asUdpLoop();
       },
       openUpstream: ({ address }) => life.openUpstream(serverOf(address)),
       closeUpstream: (fd) => life.closeUpstream(fd),

@@ -85,8 +85,8 @@ export class SimUdpLoop<Socket> {
   }
 
   /** As the product sees it. */
-  get asUdpLoop(): UdpLoop {
-    return this as unknown as UdpLoop;
+  asUdpLoop<Handle extends number>(): UdpLoop<Handle> {
+    return this as unknown as UdpLoop<Handle>;
   }
 
   add(fd: number): number {

@@ -3,7 +3,11 @@
 
 /** The kinds of listeners: transport, family, and whose datagrams each takes (docs/adr/0022-lanes.md). */
 
+import type { Branded } from '@tandem/core/brand';
 import { tdListenerKind } from '@tandem/datapath/abi.gen';
+
+/** Handle of a UDP listener in the loop of the listeners, own or another member's. A descriptor is another number. */
+export type ListenerHandle = Branded<'ListenerHandle'>;
 
 /** By td_listener_kind. */
 export const listenerKinds: readonly (readonly ['udp' | 'tcp', 4 | 6])[] = [

@@ -48,7 +48,8 @@ export interface UdpLoopStats {
   readonly sockets: number;
 }
 
-export interface UdpLoopOptions {
+/** `Handle`: type of the loop's handles, for callers with several loops. The addon's numbers become handles here alone. */
+export interface UdpLoopOptions<Handle extends number = number> {
   /** Payload memory: any Uint8Array, also over a SharedArrayBuffer or a mapped BPF map. */
   readonly buffer: Uint8Array;
   /** Records per batch, 1..256. 64 is the best measured. */
@@ -66,9 +67,9 @@ export interface UdpLoopOptions {
    * next scope, so use setImmediate for work that follows. If it throws, its tx records are
    * dropped and the error is an uncaught exception.
    */
-  readonly onBatch: (handle: number, count: number) => void;
+  readonly onBatch: (handle: Handle, count: number) => void;
   /** ECONNREFUSED and other errors of a socket, by errno; same conditions as onBatch. */
-  readonly onSocketError: (handle: number, errno: number) => void;
+  readonly onSocketError: (handle: Handle, errno: number) => void;
 }
 
 /** `heavy`: a listener whose datagrams may wait for those of other sockets. */
@@ -83,7 +84,7 @@ export interface SocketMemory {
   readonly drops: number;
 }
 
-export class UdpLoop implements Disposable {
+export class UdpLoop<Handle extends number = number> implements Disposable {
   /** Header words, see HEADER_TX_COUNT. */
   readonly header: Uint32Array;
   /** [0] CLOCK_MONOTONIC and [1] CLOCK_BOOTTIME in ns when the current batch was received. */
@@ -101,7 +102,7 @@ export class UdpLoop implements Disposable {
   #isOpen = true;
 
   /** @throws DnsSocketError */
-  constructor(options: UdpLoopOptions) {
+  constructor(options: UdpLoopOptions<Handle>) {
     const { buffer, slotBytes, slots = limits.slotsDefault } = options;
     if (!Number.isInteger(slots) || slots < 1 || slots > limits.slotsMax) {
       throw new RangeError(`slots must be an integer from 1 to ${limits.slotsMax}: ${slots}`);
@@ -134,8 +135,8 @@ export class UdpLoop implements Disposable {
         buffer,
         new Uint8Array(memory),
         slots,
-        onBatch,
-        onSocketError,
+        onBatch as UdpLoopOptions['onBatch'],
+        onSocketError as UdpLoopOptions['onSocketError'],
         isMetadataInBuffer,
       ),
     );
@@ -148,17 +149,17 @@ export class UdpLoop implements Disposable {
    * @returns a handle, never 0, not reused for another socket for a long time (2^18 times)
    * @throws DnsSocketError: EPROTOTYPE (no UDP socket), ENOTCONN, ENOBUFS (socketsMax)
    */
-  add(fd: number, kind: SocketKind): number {
-    return attempt(() => native.loopAdd(this.#id, fd, socketKinds.indexOf(kind)));
+  add(fd: number, kind: SocketKind): Handle {
+    return attempt(() => native.loopAdd(this.#id, fd, socketKinds.indexOf(kind))) as Handle;
   }
 
   /** Stops watching and closes the loop's duplicate, not the caller's fd. False if unknown. */
-  remove(handle: number): boolean {
+  remove(handle: Handle): boolean {
     return attempt(() => native.loopRemove(this.#id, handle));
   }
 
   /** Null if there is no such socket. A system call or two: for metrics. */
-  memory(handle: number): SocketMemory | null {
+  memory(handle: Handle): SocketMemory | null {
     return attempt(() => native.loopMemory(this.#id, handle));
   }
 

@@ -7,6 +7,7 @@ import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
 import { NodeGroup } from '@tandem/datapath/group';
 import { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs } from '../limits.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import { noListener } from './hello.ts';
 import type { TakeHeavy } from './link.ts';
 import { Takeover, type TakeoverEvent } from './takeover.ts';
@@ -36,7 +37,7 @@ class Watcher {
       loop: {
         add: (fd) => {
           this.read.add(fd);
-          return fd;
+          return fd as ListenerHandle;
         },
         remove: (handle) => this.read.delete(handle),
       },
@@ -47,13 +48,13 @@ class Watcher {
       },
       onEvent: (event) => this.events.push(event),
     });
-    this.#takeover.setOwn([1]);
+    this.#takeover.setOwn([1 as ListenerHandle]);
     const listeners = [1, ...Array(3).fill(noListener)];
     this.takeHeavy = this.#takeover.onLinked({ member: 1, listeners, takesHeavy: true }, startNs);
   }
 
-  ownListener(handle: number): number {
-    return this.#takeover.ownListener(handle);
+  ownListener(fd: number): number {
+    return this.#takeover.ownListener(fd as ListenerHandle);
   }
 
   close(): void {

@@ -26,7 +26,7 @@ import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs, peerLookGapMaxMs, retiredListenersMs } from '../limits.ts';
-import { firstLane, isHeavy } from '../listener-kinds.ts';
+import { firstLane, isHeavy, type ListenerHandle } from '../listener-kinds.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import { type Hello, noListener } from './hello.ts';
 import type { TakeHeavy } from './link.ts';
@@ -37,7 +37,7 @@ export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
 
 export interface TakeoverOptions {
   readonly self: GroupMember;
-  readonly loop: Pick<UdpLoop, 'add' | 'remove'>;
+  readonly loop: Pick<UdpLoop<ListenerHandle>, 'add' | 'remove'>;
   readonly tcp: Pick<TcpServer, 'listen'>;
   readonly closeFd: (fd: number) => void;
   /** Called in each tick while `member` is away, with its last beat. CLOCK_MONOTONIC ns. */
@@ -50,7 +50,7 @@ interface Listeners {
   /** By td_listener_kind. */
   fds: readonly number[];
   /** UDP handles and TCP acceptors while they are read here. */
-  handles: number[];
+  handles: ListenerHandle[];
   stopAccepting: (() => void)[];
   isRead: boolean;
   isClosed: boolean;
@@ -76,7 +76,7 @@ export class Takeover {
   readonly #o: TakeoverOptions;
   readonly #peers: Peer[] = [];
   /** Own UDP listeners by kind; empty while this member does not serve, and so takes over nothing. */
-  #own: readonly number[] = [];
+  #own: readonly ListenerHandle[] = [];
   /** By place of a handle in the loop: the own listener of the same family. */
   readonly #ownByHandle = new Int32Array(socketsMax).fill(-1);
 
@@ -97,7 +97,7 @@ export class Takeover {
   }
 
   /** This member serves from now on: handles of its own UDP listeners by kind. */
-  setOwn(handles: readonly number[]): void {
+  setOwn(handles: readonly ListenerHandle[]): void {
     this.#own = handles;
     for (const handle of handles) {
       if (handle !== undefined) this.#ownByHandle[handle & handleIndexMask] = handle;
@@ -105,8 +105,8 @@ export class Takeover {
   }
 
   /** The own listener by which to answer a datagram that was received on `handle`. */
-  ownListener(handle: number): number {
-    return this.#ownByHandle[handle & handleIndexMask]!;
+  ownListener(handle: ListenerHandle): ListenerHandle {
+    return this.#ownByHandle[handle & handleIndexMask]! as ListenerHandle;
   }
 
   /** @returns the function that takes further listeners of this run */

@@ -15,13 +15,14 @@ import {
   queuedBytesIndex,
   queuedHeavyBytesIndex,
 } from '../counters.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import { ListenerMemory } from './listener-memory.ts';
 
 const heavyKind = 4;
 
 test('what the kernel queued and dropped is told by lane, each drop once', async () => {
   const counters = createSharedCounters();
-  using loop = new UdpLoop({
+  using loop = new UdpLoop<ListenerHandle>({
     buffer: new Uint8Array(64 * 512),
     slotBytes: 512,
     onBatch: () => undefined,
@@ -33,7 +34,7 @@ test('what the kernel queued and dropped is told by lane, each drop once', async
       receiveBufferBytes: 4096,
     });
   const [light, heavy] = [open(), open()];
-  const handles: number[] = [];
+  const handles: ListenerHandle[] = [];
   handles[0] = loop.add(light, 'listener');
   handles[heavyKind] = loop.add(heavy, 'heavy');
   const memory = new ListenerMemory(loop, counters, handles);

@@ -5,20 +5,20 @@
 
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter, queuedBytesIndex, queuedHeavyBytesIndex } from '../counters.ts';
-import { isHeavy } from '../listener-kinds.ts';
+import { isHeavy, type ListenerHandle } from '../listener-kinds.ts';
 
 export class ListenerMemory {
-  readonly #loop: Pick<UdpLoop, 'memory'>;
+  readonly #loop: Pick<UdpLoop<ListenerHandle>, 'memory'>;
   readonly #counters: Float64Array;
   /** By td_listener_kind. */
-  readonly #handles: readonly (number | undefined)[];
+  readonly #handles: readonly (ListenerHandle | undefined)[];
   readonly #dropsSeen: Uint32Array;
 
   /** `handles`: by td_listener_kind; undefined where there is no UDP listener. */
   constructor(
-    loop: Pick<UdpLoop, 'memory'>,
+    loop: Pick<UdpLoop<ListenerHandle>, 'memory'>,
     counters: Float64Array,
-    handles: readonly (number | undefined)[],
+    handles: readonly (ListenerHandle | undefined)[],
   ) {
     this.#loop = loop;
     this.#counters = counters;

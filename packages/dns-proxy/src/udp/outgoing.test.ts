@@ -8,13 +8,14 @@ import { counter, createSharedCounters } from '../counters.ts';
 import { JournalRegion, regionBytes } from '../journal/region.ts';
 import { QuerySlots } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import { Outgoing } from './outgoing.ts';
 
 test('replies that cannot be sent are counted, and their slots are free again', () => {
   const slots = new QuerySlots(new JournalRegion(new ArrayBuffer(regionBytes), 1));
   const memory = new Uint8Array(slots.region.memory);
   const counters = createSharedCounters();
-  using listeners = new UdpLoop({
+  using listeners = new UdpLoop<ListenerHandle>({
     buffer: new Uint8Array(batchMax * udpQueryBytesMax),
     slots: batchMax,
     slotBytes: udpQueryBytesMax,

@@ -10,6 +10,7 @@ import { counter } from '../counters.ts';
 import type { QuerySlot } from '../journal/region.ts';
 import { slotClient, slotClientPort, slotListener, slotServer } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import type { UdpShared } from './shared.ts';
 import { appendReply } from './transmit.ts';
 
@@ -30,7 +31,7 @@ export class Outgoing {
     const { slots, listeners } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const listener = words[at + slotListener]!;
+    const listener = words[at + slotListener]! as ListenerHandle;
     const port = words[at + slotClientPort]!;
     appendReply(listeners, listener, start, length, words, at + slotClient, port, at + slotServer);
   }

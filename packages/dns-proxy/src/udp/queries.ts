@@ -29,6 +29,7 @@ import {
   slotServer,
 } from '../journal/slots.ts';
 import { batchMax } from '../limits.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import { decide } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
@@ -53,8 +54,8 @@ export class UdpQueries {
   readonly #facts = new QueryFacts(protocolUdp);
   /** Queries of other members' journals in the batch. */
   #replays = 0;
-  #listener4 = 0;
-  #listener6 = 0;
+  #listener4 = 0 as ListenerHandle;
+  #listener6 = 0 as ListenerHandle;
 
   constructor(options: UdpParts) {
     this.#o = options;
@@ -69,13 +70,13 @@ export class UdpQueries {
   }
 
   /** Own listeners, by which replayed queries are answered. */
-  setListeners(ipv4: number, ipv6: number): void {
+  setListeners(ipv4: ListenerHandle, ipv6: ListenerHandle): void {
     this.#listener4 = ipv4;
     this.#listener6 = ipv6;
   }
 
   /** The batch received on one listener; its queries are answered by `listener`, an own one. */
-  onQueries(listener: number, count: number): void {
+  onQueries(listener: ListenerHandle, count: number): void {
     this.#o.lookup.begin();
     for (let i = 0; i < count; i++) this.#onQuery(listener, i);
     this.#o.counters[counter.queriesUdp]! += count;
@@ -116,7 +117,7 @@ export class UdpQueries {
     this.#replays = 0;
   }
 
-  #onQuery(listener: number, i: number): void {
+  #onQuery(listener: ListenerHandle, i: number): void {
     const { rx } = this.#o.listeners;
     const slots = this.#slots;
     const { words } = slots;

@@ -7,6 +7,7 @@
  */
 
 import type { QuerySlot } from '../journal/region.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import type { QueryPath } from '../query/query-path.ts';
 import { Batch } from './batch.ts';
 import { Forwards } from './forwards.ts';
@@ -45,12 +46,12 @@ export class UdpServer {
   }
 
   /** Own listeners, by which replayed queries are answered. */
-  setListeners(ipv4: number, ipv6: number): void {
+  setListeners(ipv4: ListenerHandle, ipv6: ListenerHandle): void {
     this.#queries.setListeners(ipv4, ipv6);
   }
 
   /** Queries received on one listener; they are answered by `listener`, an own one. */
-  onQueries(listener: number, count: number): void {
+  onQueries(listener: ListenerHandle, count: number): void {
     this.#begin(this.#o.listeners.clock);
     this.#queries.onQueries(listener, count);
   }

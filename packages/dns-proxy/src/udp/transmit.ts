@@ -17,9 +17,9 @@ import {
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 
 /** A datagram on a connected socket: a query to its server. Returns the index of the tx record. */
-export function appendForward(
-  loop: UdpLoop,
-  handle: number,
+export function appendForward<Handle extends number>(
+  loop: UdpLoop<Handle>,
+  handle: NoInfer<Handle>,
   offset: number,
   length: number,
 ): number {
@@ -37,9 +37,9 @@ export function appendForward(
  * A reply to a pod, on a listener, from the address that the pod asked. `words` holds the client's
  * address at `client` and the server's at `server`, 4 words each.
  */
-export function appendReply(
-  loop: UdpLoop,
-  handle: number,
+export function appendReply<Handle extends number>(
+  loop: UdpLoop<Handle>,
+  handle: NoInfer<Handle>,
   offset: number,
   length: number,
   words: Uint32Array,

@@ -39,7 +39,7 @@ export interface UpstreamSocket {
 }
 
 /** The part of a loop that the pool uses. */
-export type UpstreamLoop = Pick<UdpLoop, 'add' | 'remove'>;
+export type UpstreamLoop = Pick<UdpLoop<SocketHandle>, 'add' | 'remove'>;
 
 export interface UpstreamAddress {
   /** 16 bytes. */

@@ -17,6 +17,7 @@ import { counter } from '../counters.ts';
 import { GroupMember } from '../group-member.ts';
 import { JournalReplay } from '../journal/replay.ts';
 import { QuerySlots } from '../journal/slots.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import { MemberLife } from '../member-life.ts';
 import { noListener } from '../peer/hello.ts';
 import { PeerLink } from '../peer/link.ts';
@@ -33,6 +34,7 @@ import { TcpServer } from '../tcp/server.ts';
 import { UpstreamIds } from '../udp/ids.ts';
 import { UdpServer } from '../udp/server.ts';
 import { UdpPool } from '../udp/upstream.ts';
+import type { SocketHandle } from '../udp/upstream-sockets.ts';
 import type { WorkerOptions } from '../worker-messages.ts';
 import type { MemberSystem } from './system.ts';
 
@@ -64,8 +66,8 @@ export interface Member {
   readonly udp: UdpServer;
   readonly tcp: TcpServer;
   readonly pool: UdpPool;
-  readonly listenerLoop: UdpLoop;
-  readonly upstreamLoop: UdpLoop;
+  readonly listenerLoop: UdpLoop<ListenerHandle>;
+  readonly upstreamLoop: UdpLoop<SocketHandle>;
   readonly takeover: Takeover;
   readonly link: PeerLink;
 }

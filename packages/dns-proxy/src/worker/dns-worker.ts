@@ -14,7 +14,7 @@ import {
   selectorIntervalMs,
   sweepIntervalMs,
 } from '../limits.ts';
-import { isHeavy } from '../listener-kinds.ts';
+import { isHeavy, type ListenerHandle } from '../listener-kinds.ts';
 import { noListener } from '../peer/hello.ts';
 import { PolicyTables } from '../policy/tables.ts';
 import { Turns } from '../services/turns.ts';
@@ -106,7 +106,7 @@ export class DnsWorker {
   #readListeners(): void {
     const { listenerLoop, tcp, takeover, udp } = this.member;
     this.#system.collectStartGarbage();
-    const own: number[] = [];
+    const own: ListenerHandle[] = [];
     for (const [kind, fd] of this.#listeners.entries()) {
       if (fd === noListener) continue;
       if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) tcp.listen(fd);

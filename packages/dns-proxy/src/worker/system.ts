@@ -15,11 +15,12 @@ import type { EndpointLookup } from '@tandem/datapath/agent-table';
 import type { NodeGroup } from '@tandem/datapath/group';
 import type { UdpLoop, UdpLoopOptions } from '@tandem/dns-sockets/udp-loop';
 import type { JournalRegion } from '../journal/region.ts';
+import type { ListenerHandle } from '../listener-kinds.ts';
 import type { PeerSockets } from '../peer/peer-sockets.ts';
 import type { RandomSource } from '../query/random.ts';
 import type { TurnTimer } from '../services/turns.ts';
 import type { TcpSystem } from '../tcp/stream.ts';
-import type { UpstreamAddress } from '../udp/upstream-sockets.ts';
+import type { SocketHandle, UpstreamAddress } from '../udp/upstream-sockets.ts';
 import type { FromWorker } from '../worker-messages.ts';
 
 export interface MemberSystem {
@@ -63,12 +64,15 @@ export interface MemberMaps {
   close(): void;
 }
 
-export type LoopOptions = Pick<UdpLoopOptions, 'buffer' | 'onBatch' | 'onSocketError'>;
+export type LoopOptions<Handle extends number = number> = Pick<
+  UdpLoopOptions<Handle>,
+  'buffer' | 'onBatch' | 'onSocketError'
+>;
 
 export interface MemberSockets {
   /** Loop of the listeners. It also writes sender and destination of each datagram into `buffer`. */
-  createListenerLoop(options: LoopOptions): UdpLoop;
-  createUpstreamLoop(options: LoopOptions): UdpLoop;
+  createListenerLoop(options: LoopOptions<ListenerHandle>): UdpLoop<ListenerHandle>;
+  createUpstreamLoop(options: LoopOptions<SocketHandle>): UdpLoop<SocketHandle>;
   /** A connected socket. */
   readonly openUpstream: (server: UpstreamAddress) => number;
   readonly closeUpstream: (fd: number) => void;
