@@ -4,6 +4,7 @@
 // Programs at their hooks. A link lives as long as its BpfLink or a pin of it; it is never closed by
 // garbage collection, because policy must not end at random: dispose it, or pin it.
 
+import type { LinkId, ProgramId } from './ids.ts';
 import { type Handle, handleKind, native, type RawLinkFacts } from './native.ts';
 import { BpfProgram } from './program.ts';
 
@@ -13,8 +14,8 @@ export type TcxDirection = 'ingress' | 'egress';
 export type TcxAnchor =
   | BpfLink
   | BpfProgram
-  | { readonly linkId: number }
-  | { readonly programId: number }
+  | { readonly linkId: LinkId }
+  | { readonly programId: ProgramId }
   | 'all';
 
 export interface TcxOptions {
@@ -77,15 +78,15 @@ export interface CgroupOptions {
 export type LinkInfo =
   | {
       readonly kind: 'tcx';
-      readonly id: number;
-      readonly programId: number;
+      readonly id: LinkId;
+      readonly programId: ProgramId;
       readonly ifindex: number;
       readonly direction: TcxDirection;
     }
   | {
       readonly kind: 'netfilter';
-      readonly id: number;
-      readonly programId: number;
+      readonly id: LinkId;
+      readonly programId: ProgramId;
       /** NFPROTO_*. */
       readonly family: number;
       /** NF_INET_*. */
@@ -95,8 +96,8 @@ export type LinkInfo =
     }
   | {
       readonly kind: 'cgroup';
-      readonly id: number;
-      readonly programId: number;
+      readonly id: LinkId;
+      readonly programId: ProgramId;
       /** Inode of the cgroup's directory; 0n when it was detached. */
       readonly cgroupId: bigint;
       /** enum bpf_attach_type. */
@@ -104,8 +105,8 @@ export type LinkInfo =
     }
   | {
       readonly kind: 'other';
-      readonly id: number;
-      readonly programId: number;
+      readonly id: LinkId;
+      readonly programId: ProgramId;
       /** enum bpf_link_type. */
       readonly type: number;
     };
@@ -138,7 +139,7 @@ export class BpfLink implements Disposable {
   }
 
   /** Needs CAP_SYS_ADMIN. */
-  static openId(id: number): BpfLink {
+  static openId(id: LinkId): BpfLink {
     return new BpfLink(native.openId(handleKind.link, id));
   }
 
@@ -282,7 +283,7 @@ export interface TcxChain {
   /** Changes with every change of the chain. */
   readonly revision: bigint;
   /** In the order of execution; `linkId` 0 for a program attached without a link. */
-  readonly programs: readonly { readonly programId: number; readonly linkId: number }[];
+  readonly programs: readonly { readonly programId: ProgramId; readonly linkId: LinkId }[];
 }
 
 /** The tcx programs of an interface of this network namespace, ours and others'. */
@@ -291,7 +292,7 @@ export function queryTcx(ifindex: number, direction: TcxDirection): TcxChain {
 }
 
 /** Ids of all links of the kernel, in all namespaces. Needs CAP_SYS_ADMIN. */
-export function* linkIds(): Generator<number, void, undefined> {
+export function* linkIds(): Generator<LinkId, void, undefined> {
   for (let id = native.nextId(handleKind.link, 0); id !== 0; ) {
     yield id;
     id = native.nextId(handleKind.link, id);

@@ -7,6 +7,7 @@
 import { createRequire } from 'node:module';
 
 import { BpfError } from './errors.ts';
+import type { LinkId, ProgramId } from './ids.ts';
 
 /** A number of the addon's handle table; 0 is never a handle. */
 export type Handle = number;
@@ -68,8 +69,8 @@ export interface TestRunFacts {
 
 export interface RawLinkFacts {
   readonly type: number;
-  readonly id: number;
-  readonly programId: number;
+  readonly id: LinkId;
+  readonly programId: ProgramId;
   readonly ifindex?: number;
   readonly attachType?: number;
   readonly family?: number;
@@ -81,7 +82,7 @@ export interface RawLinkFacts {
 
 export interface TcxFacts {
   readonly revision: bigint;
-  readonly programs: readonly { readonly programId: number; readonly linkId: number }[];
+  readonly programs: readonly { readonly programId: ProgramId; readonly linkId: LinkId }[];
 }
 
 export interface RingFacts {

@@ -3,6 +3,7 @@
 //
 // A loaded BPF program: test runs, pins, and the allocation-free call of syscall programs.
 
+import type { ProgramId } from './ids.ts';
 import { forgotten, type Handle, handleKind, native, type ProgramFacts } from './native.ts';
 
 /** BPF_PROG_TYPE_* of uapi/linux/bpf.h: the types that Tandem uses. */
@@ -43,7 +44,7 @@ const dataOutHeadroomBytes = 256;
 const noBytes = new Uint8Array(0);
 
 export class BpfProgram implements Disposable {
-  readonly id: number;
+  readonly id: ProgramId;
   /** As in the object file; from a pin the kernel's first 15 characters. */
   readonly name: string;
   /** BPF_PROG_TYPE_*. */
@@ -71,7 +72,7 @@ export class BpfProgram implements Disposable {
   }
 
   /** Needs CAP_SYS_ADMIN. */
-  static openId(id: number): BpfProgram {
+  static openId(id: ProgramId): BpfProgram {
     return new BpfProgram(native.openId(handleKind.program, id));
   }
 
@@ -138,7 +139,7 @@ export class BpfProgram implements Disposable {
 }
 
 /** Ids of all programs of the kernel. Needs CAP_SYS_ADMIN. */
-export function* programIds(): Generator<number, void, undefined> {
+export function* programIds(): Generator<ProgramId, void, undefined> {
   for (let id = native.nextId(handleKind.program, 0); id !== 0; ) {
     yield id;
     id = native.nextId(handleKind.program, id);

@@ -13,7 +13,7 @@ import { tdDeviceName, tdPodMac } from './abi.gen.ts';
 /** Facts of the node's devices that no pod can write. */
 export interface NodeDevices {
   /** Indices of interfaces that are no pod's though they could be one's: a veth that is an uplink. */
-  readonly trusted: readonly number[];
+  readonly trusted: readonly Ifindex[];
   /** Names of bridges whose ports are pods', whether they are there yet or not. */
   readonly podBridges: readonly string[];
   /** UDP ports at which this node or another takes packets out of a tunnel. */

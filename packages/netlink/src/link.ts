@@ -3,7 +3,7 @@
 
 /** Interfaces: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK. Layouts: linux/rtnetlink.h, linux/if_link.h. */
 
-import type { Ifindex } from '@tandem/core/ids';
+import type { Ifindex, NetnsId } from '@tandem/core/ids';
 import { AF_UNSPEC, IFF_UP } from './constants.ts';
 import { decodeAttributes, decodeMessage } from './decode.ts';
 import { type AttributeTable, attributeTable, type MessageFormat } from './format.ts';
@@ -21,14 +21,14 @@ export interface Link {
   /** Hardware address, six bytes on Ethernet; empty without one. */
   readonly mac: Uint8Array;
   /** Index of the bridge, bond or VRF that it belongs to; 0: none. */
-  readonly master: number;
+  readonly master: Ifindex;
   /**
    * IFLA_LINK: of a veth its peer, of a VLAN its lower device; 0: none. An index of the namespace that
    * `linkNetnsId` names.
    */
-  readonly link: number;
+  readonly link: Ifindex;
   /** This namespace's number for the one that `link` is in; null: this one. */
-  readonly linkNetnsId: number | null;
+  readonly linkNetnsId: NetnsId | null;
   readonly mtu: number;
   /** UDP port at which a VXLAN or Geneve interface takes packets out of the tunnel; 0: it is none. */
   readonly tunnelPort: number;

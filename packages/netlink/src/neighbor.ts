@@ -33,8 +33,8 @@ export interface Neighbor {
 
 /** Entry of a bridge for a hardware address. */
 export interface ForwardingEntry {
-  readonly bridge: number;
-  readonly port: number;
+  readonly bridge: Ifindex;
+  readonly port: Ifindex;
   readonly mac: Uint8Array;
   /** 0: of no VLAN. */
   readonly vlan: number;
@@ -128,7 +128,7 @@ export function encodeNeighborKey(ifindex: Ifindex, address: Uint8Array, flags =
 }
 
 /** As `bridge fdb replace MAC dev PORT master static sticky`: frames from other ports do not move it. */
-export function encodeStickyForwarding(port: number, mac: Uint8Array): Uint8Array {
+export function encodeStickyForwarding(port: Ifindex, mac: Uint8Array): Uint8Array {
   return encodeMessage(
     neighborFormat,
     { family: AF_BRIDGE, ifindex: port, state: NUD_NOARP, flags: NTF_MASTER | NTF_STICKY },
@@ -136,7 +136,7 @@ export function encodeStickyForwarding(port: number, mac: Uint8Array): Uint8Arra
   );
 }
 
-export function encodeForwardingKey(port: number, mac: Uint8Array): Uint8Array {
+export function encodeForwardingKey(port: Ifindex, mac: Uint8Array): Uint8Array {
   return encodeMessage(
     neighborFormat,
     { family: AF_BRIDGE, ifindex: port, flags: NTF_MASTER },

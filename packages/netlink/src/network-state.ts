@@ -83,8 +83,8 @@ export class NetworkState {
   }
 
   /** By index. */
-  get links(): ReadonlyMap<number, Link> {
-    return this.#links.entries as ReadonlyMap<number, Link>;
+  get links(): ReadonlyMap<Ifindex, Link> {
+    return this.#links.entries as ReadonlyMap<Ifindex, Link>;
   }
 
   linkByName(name: string): Link | undefined {
@@ -122,7 +122,7 @@ export class NetworkState {
     return this.#forwarding.entries.values();
   }
 
-  forwardingEntry(bridge: number, mac: Uint8Array, vlan = 0): ForwardingEntry | undefined {
+  forwardingEntry(bridge: Ifindex, mac: Uint8Array, vlan = 0): ForwardingEntry | undefined {
     return this.#forwarding.entries.get(forwardingKey(bridge, mac, vlan));
   }
 

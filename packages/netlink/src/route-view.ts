@@ -45,8 +45,8 @@ const linkLocalGatewaysMax = 256;
 export class RouteView {
   readonly #tables: readonly number[];
   readonly #read: (table: number) => Promise<readonly Route[]>;
-  #hosts: ReadonlyMap<string, number> = new Map();
-  #waysOut: ReadonlyMap<number, ReadonlySet<number>> = new Map();
+  #hosts: ReadonlyMap<string, Ifindex> = new Map();
+  #waysOut: ReadonlyMap<Ifindex, ReadonlySet<number>> = new Map();
   #gateways: readonly Uint8Array[] = [];
   #linkLocalGateways: readonly LinkLocalGateway[] = [];
   #kept: ReadonlyMap<number, readonly Route[]> = new Map();
@@ -61,7 +61,7 @@ export class RouteView {
    * By address text: the interface that the main table's route to this one address (/32, /128) leads
    * through, without a gateway. With several, that of the lowest metric; never one of `learnedProtocols`.
    */
-  get hosts(): ReadonlyMap<string, number> {
+  get hosts(): ReadonlyMap<string, Ifindex> {
     return this.#hosts;
   }
 
@@ -69,7 +69,7 @@ export class RouteView {
    * By interface of the main table's default routes and of those through a gateway, both families: who made them,
    * RTPROT_*.
    */
-  get waysOut(): ReadonlyMap<number, ReadonlySet<number>> {
+  get waysOut(): ReadonlyMap<Ifindex, ReadonlySet<number>> {
     return this.#waysOut;
   }
 
@@ -101,13 +101,13 @@ export class RouteView {
     const main = await this.#read(RT_TABLE_MAIN);
     const kept = new Map<number, readonly Route[]>();
     for (const table of this.#tables) kept.set(table, await this.#read(table));
-    const hosts = new Map<string, number>();
+    const hosts = new Map<string, Ifindex>();
     for (const route of main.filter(isHostRoute).sort(byPriority)) {
       const text = formatAddress(route.destination.address);
       const [ifindex] = route.ifindexes;
       if (ifindex !== undefined && !hosts.has(text)) hosts.set(text, ifindex);
     }
-    const waysOut = new Map<number, Set<number>>();
+    const waysOut = new Map<Ifindex, Set<number>>();
     for (const { ifindexes, protocol } of main.filter(isWayOut)) {
       for (const ifindex of ifindexes) {
         const makers = waysOut.get(ifindex);

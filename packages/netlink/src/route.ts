@@ -25,7 +25,7 @@ export interface Route {
   /** Origin of the route, RTPROT_* */
   readonly protocol: number;
   /** Interfaces that it leads through: more than one with several next hops, none for a blackhole. */
-  readonly ifindexes: readonly number[];
+  readonly ifindexes: readonly Ifindex[];
   readonly hasGateway: boolean;
   /** Gateways of the next hops that have one, of either family. */
   readonly gateways: readonly Uint8Array[];

@@ -232,14 +232,14 @@ export class Rtnetlink implements Disposable {
   }
 
   /** The bridge that `port` belongs to sends to the address through it, whatever frames say. */
-  async setStickyForwarding(port: number, mac: Uint8Array): Promise<void> {
+  async setStickyForwarding(port: Ifindex, mac: Uint8Array): Promise<void> {
     const payload = encodeStickyForwarding(port, mac);
     const attempt = `make the forwarding entry of port ${port} sticky`;
     await this.#change(attempt, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload);
   }
 
   /** False: it was not there. */
-  deleteForwarding(port: number, mac: Uint8Array): Promise<boolean> {
+  deleteForwarding(port: Ifindex, mac: Uint8Array): Promise<boolean> {
     const attempt = `delete the forwarding entry of port ${port}`;
     return this.#delete(attempt, RTM_DELNEIGH, encodeForwardingKey(port, mac));
   }

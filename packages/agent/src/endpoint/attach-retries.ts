@@ -6,12 +6,13 @@
  * then, and each time after as long as it has failed, so that a failure that lasts costs little.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { attachRetryMs, reconcileIntervalMs } from '../limits.ts';
 
 export class AttachRetries {
   readonly #nowMs: () => number;
   /** By interface: since when it fails, and when it was tried last, ms. */
-  readonly #failing = new Map<number, { readonly since: number; readonly last: number }>();
+  readonly #failing = new Map<Ifindex, { readonly since: number; readonly last: number }>();
 
   /** `nowMs`: a monotonic clock. */
   constructor(nowMs: () => number) {
@@ -19,7 +20,7 @@ export class AttachRetries {
   }
 
   /** All were tried, and these failed. */
-  tried(failed: Iterable<number>): void {
+  tried(failed: Iterable<Ifindex>): void {
     const now = this.#nowMs();
     const still = new Set(failed);
     for (const ifindex of [...this.#failing.keys()]) {

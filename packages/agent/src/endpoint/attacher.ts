@@ -8,6 +8,7 @@
  */
 
 import { tcxPinsMax } from '@tandem/bpf-loader-node/link-pins';
+import type { EndpointId, Ifindex } from '@tandem/core/ids';
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/model/desired';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
@@ -53,7 +54,7 @@ export class Attacher {
   readonly #onDevices: (devices: ClassifiedDevices) => void;
   readonly #interfaces: EndpointInterfaces;
   /** MAC addresses of the interfaces that this process attached to. */
-  readonly #attached = new Map<number, Uint8Array | null>();
+  readonly #attached = new Map<Ifindex, Uint8Array | null>();
   readonly #retries = new AttachRetries(() => systemClock.monotonicMs());
   /** The last links that another thread makes. */
   #attaching: Promise<unknown> = Promise.resolve();
@@ -108,7 +109,7 @@ export class Attacher {
     { endpoints }: AttachPlan,
     checked: CheckedInterfaces,
   ): Promise<readonly Diagnostic[]> {
-    const wanted = new Map<number, AttachedEndpoint>();
+    const wanted = new Map<Ifindex, AttachedEndpoint>();
     for (const endpoint of endpoints) {
       const { vethIfindex } = endpoint.interface;
       if (!wanted.has(vethIfindex)) wanted.set(vethIfindex, endpoint);
@@ -160,8 +161,8 @@ export class Attacher {
   async #attachAll(
     endpoints: readonly AttachedEndpoint[],
     checked: CheckedInterfaces,
-  ): Promise<ReadonlyMap<number, string>> {
-    const problems = new Map<number, string>();
+  ): Promise<ReadonlyMap<Ifindex, string>> {
+    const problems = new Map<Ifindex, string>();
     const veths = endpoints
       .map(({ interface: found }) => vethOf(found))
       .filter(({ ifindex, mac }) => checked === 'all' || !this.#isOurs(ifindex, mac));
@@ -183,7 +184,7 @@ export class Attacher {
     return problems;
   }
 
-  #isOurs(ifindex: number, mac: Uint8Array | null): boolean {
+  #isOurs(ifindex: Ifindex, mac: Uint8Array | null): boolean {
     const attached = this.#attached.get(ifindex);
     if (attached === undefined || !this.#isAttached(ifindex)) return false;
     return mac === null || attached === null
@@ -191,7 +192,7 @@ export class Attacher {
       : Buffer.compare(mac, attached) === 0;
   }
 
-  #isAttached(ifindex: number): boolean {
+  #isAttached(ifindex: Ifindex): boolean {
     return this.#datapath.map('pod_devices').lookup(word(ifindex)) !== null;
   }
 
@@ -208,8 +209,8 @@ function vethOf({ vethIfindex, isBridged, mac }: PodInterface): PodVeth {
 }
 
 /** Interfaces of the pods that an earlier process attached, from the kernel's map. */
-function knownInterfaces(datapath: Datapath): ReadonlyMap<number, KnownInterface> {
-  const known = new Map<number, KnownInterface>();
+function knownInterfaces(datapath: Datapath): ReadonlyMap<EndpointId, KnownInterface> {
+  const known = new Map<EndpointId, KnownInterface>();
   for (const [, value] of datapath.map('endpoints').entries()) {
     const { endpointId, vethIfindex, mac } = decodeEndpoint(value);
     const isKnown = mac.some((octet) => octet !== 0);

@@ -8,6 +8,7 @@
  * forwarding entry with its port.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import { lacksIpv6 } from '@tandem/datapath/address-families';
 import { NTF_STICKY, NUD_PERMANENT, RTPROT_TANDEM } from '@tandem/netlink/constants';
@@ -63,5 +64,5 @@ export async function ensureBridgeEntries(
 
 const hasMac = ({ mac }: PodInterface): boolean => mac.some((octet) => octet !== 0);
 
-const neighborKey = (ifindex: number, address: Uint8Array): string =>
+const neighborKey = (ifindex: Ifindex, address: Uint8Array): string =>
   `${ifindex} ${formatAddress(address)}`;

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { ifindex } from '@tandem/bpf-loader-node/netns';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { EndpointDesired } from '@tandem/core/policy/model/desired';
 import { NetworkView } from '@tandem/netlink/network-view';
@@ -50,10 +51,10 @@ function endpoint(id: number, text: string, interfaceName?: string): EndpointDes
     address,
     endpointId: id,
     pod: { namespace: 'shop', name: `pod-${id}`, uid: `${id}` },
-    policyId: 1,
+    policyId: 1 as PolicyId,
     classId: 2,
     flags: 0,
-    namespaceId: 1,
+    namespaceId: 1 as NamespaceId,
     ...(interfaceName === undefined ? {} : { interfaceName }),
   };
 }

@@ -8,6 +8,7 @@
  * problem only if its object stays for `endedMsMax`.
  */
 
+import type { EndpointId, Ifindex } from '@tandem/core/ids';
 import { formatAddress } from '@tandem/core/net/ip';
 import type { EndpointDesired } from '@tandem/core/policy/model/desired';
 import type { Link } from '@tandem/netlink/link';
@@ -24,16 +25,16 @@ import {
 
 /** Interface that was found for a pod before, by this process or an earlier one. */
 export interface KnownInterface {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   /** Ethernet address of the pod behind a bridge port; null: not known. */
   readonly mac: Uint8Array | null;
 }
 
 export interface InterfaceSources {
   readonly state: NetworkState;
-  readonly isTrusted: (ifindex: number) => boolean;
+  readonly isTrusted: (ifindex: Ifindex) => boolean;
   /** Whether the interface is the one that programs were attached to: not another with its index. */
-  readonly isAttached: (ifindex: number) => boolean;
+  readonly isAttached: (ifindex: Ifindex) => boolean;
   /** MAC address of the other end of a veth; null: it can't be read. */
   readonly peerMac: (link: Link) => Promise<Uint8Array | null>;
 }
@@ -47,20 +48,20 @@ export interface InterfaceProblem {
 
 export interface ResolvedInterfaces {
   /** By `endpointId`. */
-  readonly found: ReadonlyMap<number, PodInterface>;
+  readonly found: ReadonlyMap<EndpointId, PodInterface>;
   readonly problems: readonly InterfaceProblem[];
 }
 
 export class EndpointInterfaces {
   /** By `endpointId`. */
-  #known: Map<number, KnownInterface>;
+  #known: Map<EndpointId, KnownInterface>;
   /** When the interface of a pod was first missed, by `endpointId`; monotonic clock, ms. */
-  #missedMs: ReadonlyMap<number, number> = new Map();
+  #missedMs: ReadonlyMap<EndpointId, number> = new Map();
   readonly #clock: Pick<Clock, 'monotonicMs'>;
 
   /** `known`: what `endpoints` in the kernel says, from before this process. */
   constructor(
-    known: ReadonlyMap<number, KnownInterface>,
+    known: ReadonlyMap<EndpointId, KnownInterface>,
     clock: Pick<Clock, 'monotonicMs'> = systemClock,
   ) {
     this.#known = new Map(known);
@@ -75,9 +76,9 @@ export class EndpointInterfaces {
     const { state, isAttached } = sources;
     const pods = byPod(desired);
     const nowMs = this.#clock.monotonicMs();
-    const known = new Map<number, KnownInterface>();
-    const owners = new Map<number, EndpointDesired>();
-    const missedMs = new Map<number, number>();
+    const known = new Map<EndpointId, KnownInterface>();
+    const owners = new Map<Ifindex, EndpointDesired>();
+    const missedMs = new Map<EndpointId, number>();
     for (const [endpointId, [first]] of pods) {
       const missed = this.#missedMs.get(endpointId);
       if (missed !== undefined) missedMs.set(endpointId, missed);
@@ -108,7 +109,7 @@ export class EndpointInterfaces {
     }
     this.#known = known;
     this.#missedMs = missedMs;
-    const found = new Map<number, PodInterface>();
+    const found = new Map<EndpointId, PodInterface>();
     for (const [endpointId, { ifindex, mac }] of known) {
       const link = state.links.get(ifindex);
       if (link !== undefined) found.set(endpointId, describeInterface(state, link, mac));
@@ -118,8 +119,8 @@ export class EndpointInterfaces {
 
   async #find(
     addresses: readonly EndpointDesired[],
-    owners: ReadonlyMap<number, EndpointDesired>,
-    known: ReadonlyMap<number, KnownInterface>,
+    owners: ReadonlyMap<Ifindex, EndpointDesired>,
+    known: ReadonlyMap<EndpointId, KnownInterface>,
     sources: InterfaceSources,
   ): Promise<KnownInterface | InterfaceProblem> {
     const { state, isTrusted, peerMac } = sources;
@@ -188,7 +189,7 @@ async function withMac(
 function macProblem(
   mac: Uint8Array,
   bridge: Link,
-  known: ReadonlyMap<number, KnownInterface>,
+  known: ReadonlyMap<EndpointId, KnownInterface>,
   { state, isTrusted }: InterfaceSources,
 ): string | null {
   const isIt = (other: Uint8Array): boolean => Buffer.compare(mac, other) === 0;
@@ -225,8 +226,8 @@ function macProblem(
 /** Addresses of each pod. */
 function byPod(
   desired: readonly EndpointDesired[],
-): ReadonlyMap<number, readonly EndpointDesired[]> {
-  const pods = new Map<number, EndpointDesired[]>();
+): ReadonlyMap<EndpointId, readonly EndpointDesired[]> {
+  const pods = new Map<EndpointId, EndpointDesired[]>();
   for (const endpoint of desired) {
     const addresses = pods.get(endpoint.endpointId);
     if (addresses === undefined) pods.set(endpoint.endpointId, [endpoint]);

@@ -7,6 +7,7 @@
  * nothing.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import type { NodeDevices } from '@tandem/datapath/device-maps';
 import { RTPROT_DHCP } from '@tandem/netlink/constants';
 import type { Link } from '@tandem/netlink/link';
@@ -32,7 +33,7 @@ export interface ClassifiedDevices extends NodeDevices {
 export function classifyDevices(
   state: NetworkState,
   options: DeviceOptions,
-  isOfPod: (ifindex: number) => boolean,
+  isOfPod: (ifindex: Ifindex) => boolean,
 ): ClassifiedDevices {
   const podBridges = new Set(options.podBridges);
   const links = [...state.links.values()];
@@ -40,7 +41,7 @@ export function classifyDevices(
     const master = state.links.get(link.master);
     if (isOfPod(link.ifindex) && master?.kind === 'bridge') podBridges.add(master.name);
   }
-  const trusted: number[] = [];
+  const trusted: Ifindex[] = [];
   const trustedPorts: Link[] = [];
   const unknown: Link[] = [];
   const tunnelPorts = new Set(options.tunnelPorts);
@@ -77,9 +78,9 @@ export function classifyDevices(
  * it was made on the node, not where the other end of the link said it: a pod may advertise itself as a router
  * before the agent's first start. One by DHCP counts where nothing else leads out, as in a container that is a node.
  */
-function vethUplinks({ links, routes }: NetworkState): ReadonlySet<number> {
-  const made = new Set<number>();
-  const leased = new Set<number>();
+function vethUplinks({ links, routes }: NetworkState): ReadonlySet<Ifindex> {
+  const made = new Set<Ifindex>();
+  const leased = new Set<Ifindex>();
   let leadsOutElsewhere = false;
   for (const [ifindex, protocols] of routes.waysOut) {
     const kind = links.get(ifindex)?.kind;

@@ -7,15 +7,16 @@
  * frames of pods (ADR 12).
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkState } from '@tandem/netlink/network-state';
 
 export interface PodInterface {
   readonly name: string;
   /** Host side of the pod's veth. */
-  readonly vethIfindex: number;
+  readonly vethIfindex: Ifindex;
   /** The bridge, when the veth is a port of one; else vethIfindex. */
-  readonly l3Ifindex: number;
+  readonly l3Ifindex: Ifindex;
   readonly isBridged: boolean;
   /** MAC address of the bridge, or zeros. */
   readonly bridgeMac: Uint8Array;
@@ -48,7 +49,7 @@ export interface PodPlace {
 export function findInterface(
   state: NetworkState,
   { addressText, interfaceName }: PodPlace,
-  isTrusted: (ifindex: number) => boolean,
+  isTrusted: (ifindex: Ifindex) => boolean,
 ): Search {
   const link =
     interfaceName === undefined ? routed(state, addressText) : state.linkByName(interfaceName);

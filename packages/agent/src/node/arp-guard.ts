@@ -10,13 +10,14 @@
  * for the next interface of that name.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from './command.ts';
 import { bitPattern, chainLines, isShownAs, nftTable } from './nft-table.ts';
 
 export interface TrustedPort {
   readonly name: string;
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
 }
 
 /** Bridges of pods and their ports, as `classifyDevices` tells them. */

@@ -7,6 +7,7 @@
  */
 
 import { BpfError } from '@tandem/bpf-loader-node/errors';
+import type { Ifindex } from '@tandem/core/ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
@@ -23,7 +24,7 @@ export interface ChainWatchOptions {
 export class ChainWatch {
   readonly #o: ChainWatchOptions;
   /** Names of the interfaces with another program before ours, by index. */
-  readonly #preceded = new Map<number, string>();
+  readonly #preceded = new Map<Ifindex, string>();
   /** Place in the list of interfaces at which the next look begins. */
   #next = 0;
 
@@ -56,7 +57,7 @@ export class ChainWatch {
     ];
   }
 
-  #lookAt(ifindex: number, name: string): void {
+  #lookAt(ifindex: Ifindex, name: string): void {
     if (!this.#isPreceded(ifindex)) {
       this.#preceded.delete(ifindex);
       return;
@@ -69,7 +70,7 @@ export class ChainWatch {
     this.#preceded.set(ifindex, name);
   }
 
-  #isPreceded(ifindex: number): boolean {
+  #isPreceded(ifindex: Ifindex): boolean {
     try {
       return this.#o.datapath.isPreceded(ifindex);
     } catch (error) {

@@ -7,6 +7,7 @@
  * IPv6 at bridges, which no pod may claim.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import { IFAPROT_KERNEL_RA, RT_SCOPE_LINK } from '@tandem/netlink/constants';
 import type { Link } from '@tandem/netlink/link';
@@ -83,7 +84,7 @@ const isLinkLocal6 = (address: Uint8Array, scope: number): boolean =>
   scope === RT_SCOPE_LINK && !isIpv4(address);
 
 /** A bridge, a VLAN or another interface on top of one, or a veth of the node whose other end is a port of one. */
-function isAtBridge(link: Link | undefined, links: ReadonlyMap<number, Link>): boolean {
+function isAtBridge(link: Link | undefined, links: ReadonlyMap<Ifindex, Link>): boolean {
   if (link === undefined || link.kind === 'bridge') return link !== undefined;
   const lower = link.linkNetnsId === null ? links.get(link.link) : undefined;
   return lower?.kind === 'bridge' || links.get(lower?.master ?? 0)?.kind === 'bridge';

@@ -6,6 +6,7 @@
  * longer serves is taken out first, and then the entries of conntrack that lead to it, so that queries go elsewhere at once.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { formatAddress, parseAddress } from '@tandem/core/net/ip';
 import type { Redirect } from '@tandem/core/policy/model/redirect';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
@@ -26,7 +27,7 @@ import { type BackendInterface, redirectRules, redirectTable } from './redirect-
 export interface RedirectStackOptions {
   readonly memberUids: readonly number[];
   /** Name of an interface; undefined: it is gone. */
-  readonly nameOf: (ifindex: number) => string | undefined;
+  readonly nameOf: (ifindex: Ifindex) => string | undefined;
   readonly log: Logger;
 }
 
