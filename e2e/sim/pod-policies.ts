@@ -3,13 +3,14 @@
 
 /** Which policy each pod had, and since when: what the map `endpoints` said of its address. */
 
+import type { PolicyId } from '@tandem/core/ids';
 import { isAllowed, pods } from './universe.ts';
 import { variantsOfId } from './universe-policies.ts';
 
 /** Row of the map `endpoints` for a pod's address. */
 interface PodRow {
   readonly sinceNs: number;
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   readonly endpointId: number;
 }
 
@@ -22,7 +23,7 @@ export class PodPolicies {
   }
 
   /** The map `endpoints` says so from now on. */
-  set(pod: number, policyId: number, endpointId: number): void {
+  set(pod: number, policyId: PolicyId, endpointId: number): void {
     this.#rows[pod]?.push({ sinceNs: this.#nowNs(), policyId, endpointId });
   }
 
@@ -34,7 +35,7 @@ export class PodPolicies {
     return rows.slice(Math.max(0, first));
   }
 
-  policiesSince(pod: number, sinceNs: number): number[] {
+  policiesSince(pod: number, sinceNs: number): PolicyId[] {
     return this.#rowsSince(pod, sinceNs).map(({ policyId }) => policyId);
   }
 

@@ -7,7 +7,9 @@
  */
 
 import type { ControllerDatapath } from '@tandem/agent/policy/controller';
-import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { noPolicy } from '@tandem/core/ids';
+import { tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { decodeEndpoint } from '@tandem/datapath/encode';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { EntryMap } from './entry-map.ts';
 import { type FaultName, Faults } from './faults.ts';
@@ -364,14 +366,8 @@ export class World {
       ({ words }) => new DataView(key.buffer, key.byteOffset).getUint32(12, true) === words[3],
     );
     if (pod === -1) return;
-    const policyId =
-      value === null
-        ? 0
-        : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.policy_id, true);
-    const endpointId =
-      value === null
-        ? 0
-        : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.id, true);
+    const none = { policyId: noPolicy, endpointId: 0 };
+    const { policyId, endpointId } = value === null ? none : decodeEndpoint(value);
     this.oracle.pods.set(pod, policyId, endpointId);
   }
 }

@@ -7,6 +7,7 @@ import type { Branded, Flavored } from './brand.ts';
 
 /** Digest of a policy's rules. */
 export type PolicyId = Branded<'PolicyId'>;
+export const noPolicy = 0 as PolicyId;
 /** Number of a namespace, by which its learned addresses are counted. */
 export type NamespaceId = Branded<'NamespaceId'>;
 /** Number of an endpoint, which all addresses of its pod share; 0: none. */

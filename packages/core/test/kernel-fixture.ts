@@ -4,6 +4,7 @@
 /** The kernel's lookups over what compilation produced, for properties that compare them with a reading of the policies. */
 
 import assert from 'node:assert/strict';
+import type { PolicyId } from '../src/ids.ts';
 import { formatAddress, hostPrefix, trieCovers } from '../src/net/ip.ts';
 import { expandPolicy } from '../src/policy/compile/expand.ts';
 import type { ClassEntry } from '../src/policy/model/class-entries.ts';
@@ -92,7 +93,7 @@ export class Kernel {
   }
 
   #lookup(
-    policyId: number,
+    policyId: PolicyId,
     peer: number,
     { direction, protocol, port }: Omit<Packet, 'pod'>,
   ): number {

@@ -10,6 +10,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { TD_ABI_VERSION, tdEndpoint, tdPolicy } from './abi.gen.ts';
 import { encodeClass, encodeDnsServer, encodeEndpoint, encodePolicy } from './encode.ts';
 
@@ -68,15 +69,16 @@ test('declarations of the maps that the agent alone writes are those of the vers
 
 test('what is reserved is written as zero, whatever the value', () => {
   const most = 0xffff_ffff;
+  const policyId = most as PolicyId;
   const six = new Uint8Array(6).fill(0xff);
   const endpoint = encodeEndpoint(new Uint8Array(16), {
-    ...{ endpointId: most, policyId: most, vethIfindex: most, l3Ifindex: most, classId: most },
-    ...{ flags: most, namespaceId: most, bridgeMac: six, mac: six },
+    ...{ endpointId: most, policyId, vethIfindex: most, l3Ifindex: most, classId: most },
+    ...{ flags: most, namespaceId: most as NamespaceId, bridgeMac: six, mac: six },
   });
   assert.deepEqual([...endpoint.value.slice(tdEndpoint.reserved)], new Array(12).fill(0));
   for (const verdict of [0, 1, 2, 3]) {
     for (const decided of [{}, { isDecided: true } as const]) {
-      const place = { policyId: 1, peer: most, direction: 1, protocol: 255, port: 65_535 };
+      const place = { policyId, peer: most, direction: 1, protocol: 255, port: 65_535 };
       const entry = encodePolicy({
         ...{ ...place, ...decided, prefixLength: 96, verdict, ruleId: most },
       });
@@ -84,7 +86,7 @@ test('what is reserved is written as zero, whatever the value', () => {
       assert.deepEqual([...entry.value.slice(1, 4)], [0, 0, 0]);
     }
   }
-  const server = encodeDnsServer(most, new Uint8Array(16).fill(0xff), 17, most);
+  const server = encodeDnsServer(policyId, new Uint8Array(16).fill(0xff), 17, most);
   assert.deepEqual([...server.key.slice(-3), ...server.value.slice(4)], new Array(7).fill(0));
   const { value } = encodeClass(new Uint8Array(16), 128, most, 0);
   assert.deepEqual([...value.slice(4)], [0, 0, 0, 0]);

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { type Prefix, parsePrefix } from '@tandem/core/net/ip';
 import * as fc from 'fast-check';
 import {
@@ -30,12 +31,12 @@ test('an endpoint comes back as it was', () => {
   const u32 = fc.integer({ min: 0, max: 0xffffffff });
   const endpoints = fc.record({
     endpointId: u32,
-    policyId: u32,
+    policyId: u32.map((id) => id as PolicyId),
     vethIfindex: u32,
     l3Ifindex: u32,
     classId: u32,
     flags: u32,
-    namespaceId: u32,
+    namespaceId: u32.map((id) => id as NamespaceId),
     bridgeMac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
     mac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
   });
@@ -54,7 +55,7 @@ test('keys are laid out as the kernel compares them', () => {
   assert.equal(hex(classKey), `68000000${hex(address)}`);
   assert.equal(classKey.length, tdClassKey.size);
   const policy = {
-    policyId: 0x01020304,
+    policyId: 0x01020304 as PolicyId,
     peer: 0x80000005,
     direction: 1,
     protocol: 17,
@@ -69,7 +70,7 @@ test('keys are laid out as the kernel compares them', () => {
   assert.equal(hex(value), '0300000007000000');
   const decided = encodePolicy({ ...policy, isDecided: true });
   assert.equal(hex(decided.value), '8300000007000000', 'and TD_VERDICT_DECIDED');
-  const { key: serverKey } = encodeDnsServer(9, address, 6, 1);
+  const { key: serverKey } = encodeDnsServer(9 as PolicyId, address, 6, 1);
   assert.equal(hex(serverKey), `09000000${hex(address)}06000000`);
   assert.equal(serverKey.length, tdDnsServerKey.size);
 });

@@ -3,7 +3,7 @@
 
 /** Keys and values of the agent's maps, byte for byte as abi.h lays them out. */
 
-import type { EndpointId } from '@tandem/core/ids';
+import type { EndpointId, Ifindex, NamespaceId, PolicyId } from '@tandem/core/ids';
 import {
   TD_VERDICT_DECIDED,
   tdClass,
@@ -17,12 +17,12 @@ import {
 
 export interface EndpointValue {
   readonly endpointId: EndpointId;
-  readonly policyId: number;
-  readonly vethIfindex: number;
-  readonly l3Ifindex: number;
+  readonly policyId: PolicyId;
+  readonly vethIfindex: Ifindex;
+  readonly l3Ifindex: Ifindex;
   readonly classId: number;
   readonly flags: number;
-  readonly namespaceId: number;
+  readonly namespaceId: NamespaceId;
   /** Ethernet address of the bridge: 6 bytes; zero unless the veth is a bridge port. */
   readonly bridgeMac: Uint8Array;
   /** Ethernet address of the pod: 6 bytes; zero if it is not known, or the veth is not a bridge port. */
@@ -54,12 +54,12 @@ export function decodeEndpoint(value: Uint8Array): EndpointValue {
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
   return {
     endpointId: view.getUint32(tdEndpoint.id, true),
-    policyId: view.getUint32(tdEndpoint.policy_id, true),
+    policyId: view.getUint32(tdEndpoint.policy_id, true) as PolicyId,
     vethIfindex: view.getUint32(tdEndpoint.veth_ifindex, true),
     l3Ifindex: view.getUint32(tdEndpoint.l3_ifindex, true),
     classId: view.getUint32(tdEndpoint.class_id, true),
     flags: view.getUint32(tdEndpoint.flags, true),
-    namespaceId: view.getUint32(tdEndpoint.namespace_id, true),
+    namespaceId: view.getUint32(tdEndpoint.namespace_id, true) as NamespaceId,
     bridgeMac: value.slice(tdEndpoint.bridge_mac, tdEndpoint.bridge_mac + 6),
     mac: value.slice(tdEndpoint.mac, tdEndpoint.mac + 6),
   };
@@ -93,7 +93,7 @@ function putWord(bytes: Uint8Array, at: number, word: number): void {
 }
 
 export interface PolicyValue {
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   readonly peer: number;
   readonly direction: number;
   readonly protocol: number;
@@ -121,7 +121,7 @@ export function encodePolicy(entry: PolicyValue): Entry {
 }
 
 export function encodeDnsServer(
-  policyId: number,
+  policyId: PolicyId,
   server: Uint8Array,
   protocol: number,
   ruleSetId: number,

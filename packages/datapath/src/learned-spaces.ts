@@ -5,11 +5,12 @@
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
+import type { NamespaceId } from '@tandem/core/ids';
 import { TD_SPACES_MAX, tdOrder, tdShareArgs, tdSpace } from './abi.gen.ts';
 
 export interface LearnedSpace {
   /** 0: the pool of offers, pairs that only policies of other namespaces want. */
-  readonly namespaceId: number;
+  readonly namespaceId: NamespaceId;
   readonly used: number;
   readonly share: number;
   readonly limit: number;
@@ -29,7 +30,7 @@ export function readLearnedSpaces(order: Pick<BpfMap, 'lookup'>): LearnedSpace[]
   for (let number = 0; number <= count; number++) {
     const at = tdOrder.space + number * tdSpace.size;
     const field = (offset: number): number => view.getUint32(at + offset, true);
-    const namespaceId = field(tdSpace.namespace_id);
+    const namespaceId = field(tdSpace.namespace_id) as NamespaceId;
     if (number > 0 && namespaceId === 0) continue;
     spaces.push({
       namespaceId,
@@ -47,7 +48,7 @@ export function readLearnedSpaces(order: Pick<BpfMap, 'lookup'>): LearnedSpace[]
 /** False: the kernel has no room for another namespace. With limit 0 and no pairs the namespace is forgotten. */
 export function setShare(
   program: Pick<BpfProgram, 'runSyscall'>,
-  namespaceId: number,
+  namespaceId: NamespaceId,
   share: number,
   limit: number,
 ): boolean {

@@ -3,6 +3,7 @@
 
 /** Pools of real UDP sockets to addresses without a server, for the tests of `UdpPool`. */
 
+import { noPolicy, type PolicyId } from '@tandem/core/ids';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamSilenceMs, upstreamSocketLifetimeMs } from '../src/limits.ts';
 import { RandomPool, type RandomSource } from '../src/query/random.ts';
@@ -14,9 +15,9 @@ import type { UpstreamAddress } from '../src/udp/upstream-sockets.ts';
 export const addressOf = (n: number): Uint8Array =>
   Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, n >> 8, n & 0xff);
 export const server: Uint8Array = addressOf(1);
-export const resolver: ServerOwner = { endpointId: 0, policyId: 0, isResolver: true };
+export const resolver: ServerOwner = { endpointId: 0, policyId: noPolicy, isResolver: true };
 export function ownerOf(endpointId: number, policyId = 1): ServerOwner {
-  return { endpointId, policyId, isResolver: false };
+  return { endpointId, policyId: policyId as PolicyId, isResolver: false };
 }
 export const pastAnyLife: number = upstreamSocketLifetimeMs * 2;
 export const silentMs: number = 1000 + upstreamSilenceMs;

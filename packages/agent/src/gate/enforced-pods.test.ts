@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { AttachedEndpoint } from '../endpoint/attacher.ts';
 import { EnforcedPods } from './enforced-pods.ts';
@@ -24,7 +25,8 @@ function endpoint(
 ): AttachedEndpoint {
   const { name = 'cali1', ...rest } = changes;
   return {
-    ...{ endpointId: 7, policyId: 1, classId: 2, flags: 0, namespaceId: 1 },
+    ...{ endpointId: 7, policyId: 1 as PolicyId, classId: 2, flags: 0 },
+    namespaceId: 1 as NamespaceId,
     address: address('10.1.0.9'),
     pod: { namespace: 'shop', name: 'web', uid: 'uid-2' },
     interface: {

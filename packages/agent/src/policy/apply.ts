@@ -8,7 +8,7 @@
  * stale entries are removed. An interruption leaves the old policy or the new one in force, never less.
  */
 
-import type { Revision } from '@tandem/core/ids';
+import type { PolicyId, Revision } from '@tandem/core/ids';
 import type { Compiled, CompiledPolicy } from '@tandem/core/policy/model/desired';
 import { EndpointFlag } from '@tandem/core/policy/model/kernel-numbers';
 import {
@@ -36,7 +36,7 @@ export interface ApplyStep {
   /** The exact content of the maps; null or absent: it is not known. */
   readonly former?: Compiled | null;
   /** Policies that may be in the kernel from before. */
-  readonly retained: ReadonlyMap<number, CompiledPolicy>;
+  readonly retained: ReadonlyMap<PolicyId, CompiledPolicy>;
   readonly endpoints: readonly Entry[];
   /** Entries that the maps hold; default: those of the ABI. */
   readonly capacities?: Capacities;
@@ -57,7 +57,7 @@ export interface Refused {
   readonly entries: readonly Entry[];
   readonly reason: string;
   /** Policies that are incomplete without them: their endpoints are held. */
-  readonly policies: ReadonlySet<number>;
+  readonly policies: ReadonlySet<PolicyId>;
 }
 
 /**
@@ -73,7 +73,7 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   const add = (
     map: Refused['map'],
     entries: readonly Entry[],
-    policiesOf: (entries: readonly Entry[]) => ReadonlySet<number>,
+    policiesOf: (entries: readonly Entry[]) => ReadonlySet<PolicyId>,
   ): void => {
     const refusal = addWhatFits(datapath.table(map), entries);
     if (refusal !== null) refused.push({ map, ...refusal, policies: policiesOf(refusal.entries) });
@@ -84,7 +84,7 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   add('dns_servers', servers, (entries) => {
     return new Set(entries.map(({ key }) => policyOfKey(key, tdDnsServerKey.policy_id)));
   });
-  const hold = (): ReadonlySet<number> => {
+  const hold = (): ReadonlySet<PolicyId> => {
     const held = new Set(refused.flatMap(({ policies }) => [...policies]));
     if (held.size > 0) holdInKernel(datapath, (id) => held.has(id));
     return held;
@@ -204,7 +204,7 @@ function makeRoom(
 }
 
 /** Endpoints in the kernel that have such a policy. */
-function holdInKernel(datapath: AppliedMaps, isHeld: (policyId: number) => boolean): void {
+function holdInKernel(datapath: AppliedMaps, isHeld: (policyId: PolicyId) => boolean): void {
   const table = datapath.table('endpoints');
   const present = [...table.entries()].map(([key, value]) => ({ key, value }));
   const entries = present.map((entry) => {
@@ -213,7 +213,7 @@ function holdInKernel(datapath: AppliedMaps, isHeld: (policyId: number) => boole
   flipEndpoints(datapath, entries, (changed) => table.add(changed));
 }
 
-function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
+function policiesWithPeers({ policies }: Compiled): ReadonlySet<PolicyId> {
   const found = [...policies.values()].filter(
     ({ peers, flags }) => peers.size > 0 || (flags & EndpointFlag.fqdn) !== 0,
   );
@@ -268,8 +268,8 @@ export function newestRevision(datapath: AppliedMaps): number {
 }
 
 /** Ids of the policies that endpoints have in the kernel. */
-export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
-  const ids = new Set<number>();
+export function policiesInUse(datapath: AppliedMaps): ReadonlySet<PolicyId> {
+  const ids = new Set<PolicyId>();
   for (const [key, value] of datapath.map('endpoints').entries()) {
     ids.add(policyOfEndpoint({ key, value }));
   }

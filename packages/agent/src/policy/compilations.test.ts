@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { PolicyId } from '@tandem/core/ids';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
 import type { Compiled } from '@tandem/core/policy/model/desired';
 import { StableIds } from '@tandem/core/policy/model/stable-ids';
@@ -51,7 +52,7 @@ function compiled(compilations: Compilations, name: string): Compiled {
 
 const names = ({ members }: Compiled): readonly string[] =>
   members.patterns.map(({ text }) => text);
-const ids = ({ policies }: Compiled): ReadonlySet<number> => new Set(policies.keys());
+const ids = ({ policies }: Compiled): ReadonlySet<PolicyId> => new Set(policies.keys());
 
 test('a compilation that failed before it reached the kernel takes no part in the next one', () => {
   const compilations = new Compilations(StableIds.empty(), null);

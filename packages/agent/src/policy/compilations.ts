@@ -7,7 +7,7 @@
  * is forgotten, so that a fault that is corrected is gone with the next revision.
  */
 
-import type { Revision } from '@tandem/core/ids';
+import type { PolicyId, Revision } from '@tandem/core/ids';
 import { FittingCompiler } from '@tandem/core/policy/compile/fit';
 import { type Budgets, nodeBudgets } from '@tandem/core/policy/compile/fit-costs';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
@@ -58,7 +58,7 @@ export class Compilations {
   }
 
   /** Policies that the kernel may hold. */
-  get retained(): ReadonlyMap<number, CompiledPolicy> {
+  get retained(): ReadonlyMap<PolicyId, CompiledPolicy> {
     return new Map(this.#inKernel.flatMap(({ policies }) => [...policies]));
   }
 
@@ -118,7 +118,7 @@ export class Compilations {
   }
 
   /** `inUse`: policies that endpoints have in the kernel; null when that is not known. */
-  failed(inUse: ReadonlySet<number> | null): void {
+  failed(inUse: ReadonlySet<PolicyId> | null): void {
     this.#cluster = null;
     if (inUse === null) return;
     this.#partial = this.#partial.filter(({ policies }) =>

@@ -6,7 +6,7 @@
  * the datapath, one change at a time. A change that cannot be compiled or applied leaves the former policy in force.
  */
 
-import type { Revision } from '@tandem/core/ids';
+import type { PolicyId, Revision } from '@tandem/core/ids';
 import { patternDiagnostics } from '@tandem/core/policy/compile/compile-diagnostics';
 import { nodeBudgets } from '@tandem/core/policy/compile/fit-costs';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
@@ -214,7 +214,7 @@ export class PolicyController {
   }
 
   /** Null when the kernel cannot be asked. */
-  #policiesInUse(): ReadonlySet<number> | null {
+  #policiesInUse(): ReadonlySet<PolicyId> | null {
     try {
       return policiesInUse(this.#o.datapath);
     } catch {

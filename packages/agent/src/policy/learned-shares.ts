@@ -7,6 +7,7 @@
  * the option `quotaNamespace`, and lose it when its namespace needs it.
  */
 
+import type { NamespaceId } from '@tandem/core/ids';
 import type { Compiled } from '@tandem/core/policy/model/desired';
 import { EndpointFlag } from '@tandem/core/policy/model/kernel-numbers';
 import { TD_PLACES_MAX } from '@tandem/datapath/abi.gen';
@@ -37,7 +38,7 @@ export class LearnedShares {
   }
 
   /** True: nothing is left to be done. */
-  #set(wanted: ReadonlySet<number>): boolean {
+  #set(wanted: ReadonlySet<NamespaceId>): boolean {
     const share = Math.min(Math.floor(TD_PLACES_MAX / Math.max(1, wanted.size)), this.#limit);
     const spaces = readLearnedSpaces(this.#datapath.map('learned_order')).slice(1);
     const program = this.#datapath.program('share');
@@ -64,8 +65,8 @@ export class LearnedShares {
 function namespacesWithFqdns({
   endpoints,
   policies,
-}: Pick<Compiled, 'endpoints' | 'policies'>): Set<number> {
-  const found = new Set<number>();
+}: Pick<Compiled, 'endpoints' | 'policies'>): Set<NamespaceId> {
+  const found = new Set<NamespaceId>();
   for (const { namespaceId, policyId } of endpoints) {
     const flags = policies.get(policyId)?.flags ?? 0;
     if ((flags & EndpointFlag.fqdn) !== 0) found.add(namespaceId);

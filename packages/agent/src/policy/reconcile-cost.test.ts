@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { BpfMap, mapFlag, mapType } from '@tandem/bpf-loader-node/map';
+import { type NamespaceId, noPolicy } from '@tandem/core/ids';
 import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
 import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import {
@@ -50,10 +51,10 @@ const cidrsOf = (pod: number): string[] =>
 const known = {
   address: new Uint8Array(16),
   endpointId: 0,
-  policyId: 0,
+  policyId: noPolicy,
   classId: 0,
   flags: 0,
-  namespaceId: 0,
+  namespaceId: 0 as NamespaceId,
   vethIfindex: 1,
   l3Ifindex: 1,
   bridgeMac: new Uint8Array(6),

@@ -3,6 +3,7 @@
 
 /** Entries that the kernel refused, by the objects whose pods are denied for them. */
 
+import type { PolicyId } from '@tandem/core/ids';
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Compiled, Diagnostic } from '@tandem/core/policy/model/desired';
 import type { Refused } from './apply.ts';
@@ -30,7 +31,7 @@ export function refusedDiagnostics(
 }
 
 /** Objects that have a part in one of the policies. */
-function objectsOf(policies: ReadonlySet<number>, compiled: Compiled): ReadonlySet<string> {
+function objectsOf(policies: ReadonlySet<PolicyId>, compiled: Compiled): ReadonlySet<string> {
   const subjects = new Set<string>();
   for (const id of policies) {
     for (const { ruleId } of compiled.policies.get(id)?.rules ?? []) {

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { patternFromCanonical } from '@tandem/core/dns/pattern';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -19,25 +20,26 @@ const pattern = (text: string, context: 'rules.dns' | 'toFQDNs') => {
   return found;
 };
 
+const [policyId, otherPolicyId] = [3, 4] as [PolicyId, PolicyId];
 const policy: MemberPolicy = {
   revision: 7,
   endpoints: [
     {
-      ...{ address: address('10.1.0.11'), endpointId: 1, policyId: 3, namespaceId: 2 },
+      ...{ address: address('10.1.0.11'), endpointId: 1, policyId, namespaceId: 2 as NamespaceId },
       ...{ namespace: 'default', pod: 'client' },
     },
   ],
   patterns: [pattern('*.a.test.', 'rules.dns'), pattern('b.test.', 'toFQDNs')],
-  selectors: [{ id: 0x8000_0001, patternIndex: 1, policyId: 3 }],
+  selectors: [{ id: 0x8000_0001, patternIndex: 1, policyId }],
   ruleSets: [{ id: 5, patternIndexes: [0], matchAll: false }],
   policies: [
     {
-      id: 3,
+      id: policyId,
       servers: [{ server: address('10.96.0.10'), protocol: 17, ruleSetId: 5 }],
-      predecessors: [7, 6],
+      predecessors: [7, 6] as PolicyId[],
       fqdnPatterns: [1],
     },
-    { id: 4, servers: [], predecessors: [], fqdnPatterns: [] },
+    { id: otherPolicyId, servers: [], predecessors: [], fqdnPatterns: [] },
   ],
   trustedServers: [address('10.96.0.10')],
   neverLearn: [{ address: address('10.1.0.0'), bits: 112 }],
@@ -89,7 +91,7 @@ test('snapshots that follow each other are what each alone would be; patterns ar
     assert.deepEqual(encodePolicySnapshot(decoded.value), alone);
   };
   await check(policy);
-  const endpoints = policy.endpoints.map((each) => ({ ...each, policyId: 4 }));
+  const endpoints = policy.endpoints.map((each) => ({ ...each, policyId: otherPolicyId }));
   await check({ ...policy, revision: 8, endpoints });
   assert.equal(compiled, 1);
   await check({ ...policy, patterns: policy.patterns.slice(), selectors: [] });

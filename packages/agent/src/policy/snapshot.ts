@@ -5,6 +5,7 @@
 
 import type { RejectedPattern } from '@tandem/core/dns/matcher-compile';
 import type { Pattern } from '@tandem/core/dns/pattern';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import type { CompletedPatterns } from '@tandem/dns-proxy/policy/build-image';
 import {
@@ -127,7 +128,7 @@ function snapshotPatterns(patterns: readonly Pattern[]): SnapshotPatterns {
   }));
 }
 
-/** Policy of a snapshot, in the types of a compilation. Patterns are unchanged: members judge them. */
+/** Policy of a snapshot, in the types of a compilation: its numbers become ids here. Patterns are unchanged: members judge them. */
 export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy {
   const patterns = snapshot.patterns.map(({ text, context }): Pattern => {
     const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
@@ -138,9 +139,21 @@ export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy {
   return {
     ...rest,
     patterns,
+    endpoints: snapshot.endpoints.map((endpoint) => {
+      const { address, endpointId, namespace, pod } = endpoint;
+      return {
+        ...{ address, endpointId, namespace, pod },
+        policyId: endpoint.policyId as PolicyId,
+        namespaceId: endpoint.namespaceId as NamespaceId,
+      };
+    }),
+    selectors: snapshot.selectors.map(({ id, patternIndex, policyId }) => ({
+      ...{ id, patternIndex },
+      policyId: policyId as PolicyId,
+    })),
     policies: snapshot.policies.map(({ id, servers, predecessors, fqdnPatterns }) => ({
-      id,
-      predecessors,
+      id: id as PolicyId,
+      predecessors: predecessors.map((each) => each as PolicyId),
       fqdnPatterns,
       servers: servers.map(({ server, protocol, ruleSetId }) => ({
         server,

@@ -228,7 +228,7 @@ function checkServers(draft: Draft, tables: PolicyTables): void {
       assert.equal(tables.isTrusted(words, 0), draft.trusted.includes(server));
     });
   });
-  for (const id of [0, 2, 0xffffffff]) assert.ok(!tables.hasPolicy(id));
+  for (const id of [0, 2, 0xffffffff] as PolicyId[]) assert.ok(!tables.hasPolicy(id));
 }
 
 test('a pattern that is not canonical matches nothing, and the rest is as it was', () => {

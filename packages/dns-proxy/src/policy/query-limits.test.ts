@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { PolicyId } from '@tandem/core/ids';
 import * as fc from 'fast-check';
 import { endpointFreeShare, inFlightGuaranteed, policyFreeShare } from '../limits.ts';
 import type { EndpointSlot, PolicySlot } from './owner-slots.ts';
@@ -58,11 +59,11 @@ test('buckets are apart', () => {
 
 test('an endpoint alone has a fifth of the places, and its policy a third', () => {
   const limits = new QueryLimits(5, owners, 3200);
-  const policy = limits.policySlot(9, 0);
+  const policy = limits.policySlot(9 as PolicyId, 0);
   assert.deepEqual(fill(limits, limits.endpointSlot(1, 0), policy), [560, roomEndpoint]);
   assert.deepEqual(fill(limits, limits.endpointSlot(2, 0), policy), [374, roomPolicy]);
   assert.deepEqual(fill(limits, limits.endpointSlot(3, 0), policy), [4, roomPolicy]);
-  const [others] = fill(limits, limits.endpointSlot(4, 0), limits.policySlot(8, 0));
+  const [others] = fill(limits, limits.endpointSlot(4, 0), limits.policySlot(8 as PolicyId, 0));
   assert.equal(others, 373, 'another policy has its own share of what is free');
 });
 
@@ -72,11 +73,11 @@ test('however many endpoints take what they can get, one more gets a place', () 
       const limits = new QueryLimits(5, 512);
       for (let round = 0; round < 3; round++) {
         for (let id = 1; id <= busy; id++) {
-          fill(limits, limits.endpointSlot(id, 0), limits.policySlot(id, 0));
+          fill(limits, limits.endpointSlot(id, 0), limits.policySlot(id as PolicyId, 0));
         }
       }
       const late = limits.endpointSlot(1000, 0);
-      const [places] = fill(limits, late, limits.policySlot(1000, 0));
+      const [places] = fill(limits, late, limits.policySlot(1000 as PolicyId, 0));
       assert.ok(places >= inFlightGuaranteed);
     }),
     { numRuns: 100, seed: 20261128 },
@@ -86,7 +87,7 @@ test('however many endpoints take what they can get, one more gets a place', () 
 test('what ends gives its places back', () => {
   const limits = new QueryLimits(5, owners, 40);
   const endpoint = limits.endpointSlot(1, 0);
-  const policy = limits.policySlot(1, 0);
+  const policy = limits.policySlot(1 as PolicyId, 0);
   const [begun] = fill(limits, endpoint, policy);
   assert.equal(begun, 35 / (1 + endpointFreeShare));
   for (let i = 0; i < begun; i++) limits.end(endpoint, policy);
@@ -97,14 +98,17 @@ test('what ends gives its places back', () => {
 
 test('a full node refuses everybody', () => {
   const limits = new QueryLimits(5, owners, 0);
-  assert.equal(limits.room(limits.endpointSlot(1, 0), limits.policySlot(1, 0)), roomNode);
+  assert.equal(
+    limits.room(limits.endpointSlot(1, 0), limits.policySlot(1 as PolicyId, 0)),
+    roomNode,
+  );
 });
 
 test('slots of idle endpoints are given to others, those of busy ones are not', () => {
   const limits = new QueryLimits(5, owners);
   for (let id = 1; id <= owners; id++) assert.ok(limits.endpointSlot(id, 0) >= 0);
   const [asking, connected] = [limits.endpointSlot(1, 0), limits.endpointSlot(2, 0)];
-  const policy = limits.policySlot(1, 0);
+  const policy = limits.policySlot(1 as PolicyId, 0);
   limits.begin(asking, policy);
   limits.endpoints.hold(connected);
   takeAll(limits, limits.endpointSlot(3, 0), 0);
@@ -120,7 +124,7 @@ test('slots of idle endpoints are given to others, those of busy ones are not', 
 
 test('the compiler tells slots of endpoints and of policies apart', () => {
   const limits = new QueryLimits(10, owners, 100);
-  const [endpoint, policy] = [limits.endpointSlot(1, 0), limits.policySlot(1, 0)];
+  const [endpoint, policy] = [limits.endpointSlot(1, 0), limits.policySlot(1 as PolicyId, 0)];
   // @ts-expect-error: they have changed places
   assert.equal(limits.room(policy, endpoint), roomFree);
 });

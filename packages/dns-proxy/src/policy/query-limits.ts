@@ -10,7 +10,7 @@
  * the places is kept for endpoints that have next to nothing in flight, whatever the others hold.
  */
 
-import type { EndpointId } from '@tandem/core/ids';
+import type { EndpointId, PolicyId } from '@tandem/core/ids';
 import {
   endpointFreeShare,
   inFlightGuaranteed,
@@ -73,7 +73,7 @@ export class QueryLimits {
   }
 
   /** The policy's slot, or -1 when all slots belong to busy policies. */
-  policySlot(policyId: number, nowMs: number): PolicySlot {
+  policySlot(policyId: PolicyId, nowMs: number): PolicySlot {
     return this.policies.slotOf(policyId, nowMs);
   }
 

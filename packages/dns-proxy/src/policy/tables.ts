@@ -22,7 +22,7 @@ export class PolicyTables {
     this.matcher = new Matcher(image.matcher);
   }
 
-  hasPolicy(policyId: number): boolean {
+  hasPolicy(policyId: PolicyId): boolean {
     return indexOfId(this.#image.policyIds, policyId) >= 0;
   }
 

@@ -7,7 +7,7 @@
  */
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
-import type { NamespaceId, PolicyId } from '@tandem/core/ids';
+import { type NamespaceId, noPolicy, type PolicyId } from '@tandem/core/ids';
 import type { Flow } from '../policy/flow-table.ts';
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 
@@ -28,7 +28,7 @@ export class QueryFacts {
   flow = -1 as Flow;
   endpointSlot = 0 as EndpointSlot;
   policySlot = 0 as PolicySlot;
-  policyId = 0 as PolicyId;
+  policyId: PolicyId = noPolicy;
   namespaceId = 0 as NamespaceId;
   /** The server is a resolver of the cluster: its answers count for the selectors of all policies. */
   isTrusted = false;

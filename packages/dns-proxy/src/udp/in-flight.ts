@@ -126,7 +126,7 @@ export class InFlight {
     for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w]!;
     const owner = {
       endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!,
-      policyId: words[at + slotPolicy]!,
+      policyId: words[at + slotPolicy]! as PolicyId,
       isResolver: words[at + slotTrusted] === 1,
     };
     const nowMs = batch.monotonicNs / 1e6;

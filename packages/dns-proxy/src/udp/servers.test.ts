@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { noPolicy, type PolicyId } from '@tandem/core/ids';
 import {
   upstreamResolversMax,
   upstreamServerIdleMs,
@@ -14,10 +15,10 @@ import { type ServerOwner, type UpstreamServer, UpstreamServers } from './server
 
 const addressOf = (n: number): Uint8Array =>
   Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 198, 18, n >> 8, n & 0xff);
-const resolver: ServerOwner = { endpointId: 0, policyId: 0, isResolver: true };
+const resolver: ServerOwner = { endpointId: 0, policyId: noPolicy, isResolver: true };
 const ownerOf = (endpointId: number, policyId = endpointId): ServerOwner => ({
   endpointId,
-  policyId,
+  policyId: policyId as PolicyId,
   isResolver: false,
 });
 

@@ -11,7 +11,7 @@
  */
 
 import type { Branded } from '@tandem/core/brand';
-import type { EndpointId } from '@tandem/core/ids';
+import type { EndpointId, PolicyId } from '@tandem/core/ids';
 import {
   upstreamFreeShare,
   upstreamGiveUpMs,
@@ -32,7 +32,7 @@ export const noServer = -1 as ServerHandle;
 /** The endpoint and policy that ask a server. */
 export interface ServerOwner {
   readonly endpointId: EndpointId;
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   /** The server is a resolver of the cluster: it belongs to no endpoint. */
   readonly isResolver: boolean;
 }
@@ -44,7 +44,7 @@ export interface UpstreamServer {
   readonly address: Uint8Array;
   readonly isResolver: boolean;
   readonly endpointId: EndpointId;
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   /** Handles of open sockets by place; -1 where none is open. */
   readonly sockets: Int32Array;
   /** Sockets that are open, retired ones included. */
@@ -202,7 +202,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   }
 
   /** Servers of the endpoint that has most, among the endpoints of one policy or all endpoints. */
-  #ofLargestHolder(policyId: number | null): Iterable<UpstreamServer> {
+  #ofLargestHolder(policyId: PolicyId | null): Iterable<UpstreamServer> {
     let largest = none;
     for (const servers of this.#ofEndpoint.values()) {
       if (servers.size <= largest.size) continue;
@@ -278,7 +278,7 @@ function keyOf(address: Uint8Array, { isResolver, endpointId }: ServerOwner): st
   return isResolver ? octets : `${octets}${endpointId}`;
 }
 
-function isAnyOf(servers: Iterable<UpstreamServer>, policyId: number): boolean {
+function isAnyOf(servers: Iterable<UpstreamServer>, policyId: PolicyId): boolean {
   for (const server of servers) if (server.policyId === policyId) return true;
   return false;
 }

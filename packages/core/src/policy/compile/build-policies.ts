@@ -9,6 +9,7 @@
  */
 
 import type { Pattern } from '../../dns/pattern.ts';
+import { noPolicy, type PolicyId } from '../../ids.ts';
 import { formatAddress } from '../../net/ip.ts';
 import type { Peers } from '../classes/peer-table.ts';
 import { type NameSet, namesContent } from '../dns/dns-judge.ts';
@@ -51,7 +52,7 @@ export interface BuiltPolicy {
   readonly policy: CompiledPolicy;
   readonly servers: readonly MemberServer[];
   readonly dnsServers: readonly DnsServerEntry[];
-  /** `policyId` 0: shared. */
+  /** `noPolicy`: shared. */
   readonly selectors: readonly BuiltSelector[];
   readonly ruleSets: readonly BuiltRuleSet[];
   /** Names whose addresses its rules allow. */
@@ -62,7 +63,7 @@ export interface BuiltPolicy {
 export interface BuiltSelector {
   readonly id: number;
   readonly pattern: Pattern;
-  readonly policyId: number;
+  readonly policyId: PolicyId;
 }
 
 export interface BuiltRuleSet {
@@ -72,7 +73,7 @@ export interface BuiltRuleSet {
 
 export interface BuiltPolicies {
   readonly byDraft: ReadonlyMap<PolicyDraft, CompiledPolicy>;
-  readonly byId: ReadonlyMap<number, CompiledPolicy>;
+  readonly byId: ReadonlyMap<PolicyId, CompiledPolicy>;
   readonly all: readonly BuiltPolicy[];
   readonly dnsServers: readonly DnsServerEntry[];
   readonly rules: RuleOrigins;
@@ -190,7 +191,7 @@ function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession):
     const selectorIds = [ids.idOf('selector', shared)];
     if (own !== null) selectorIds.push(ids.idOf('selector', own));
     for (const [index, selectorId] of selectorIds.entries()) {
-      selectors.push({ id: selectorId, pattern, policyId: index === 0 ? 0 : id });
+      selectors.push({ id: selectorId, pattern, policyId: index === 0 ? noPolicy : id });
     }
     byText.set(pattern.text, selectorIds);
   }
@@ -224,7 +225,7 @@ function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession):
 /** All policies together. */
 function collect(entries: ReadonlyMap<PlannedPolicy, Entry>, former: BuiltPolicies): BuiltPolicies {
   const byDraft = new Map<PolicyDraft, CompiledPolicy>();
-  const byId = new Map<number, CompiledPolicy>();
+  const byId = new Map<PolicyId, CompiledPolicy>();
   for (const [{ draft }, { built }] of entries) {
     byDraft.set(draft, built.policy);
     byId.set(built.policy.id, built.policy);

@@ -3,6 +3,7 @@
 
 /** The endpoints of this node: each address of each local pod with its policy, its class and its ids. */
 
+import { noPolicy } from '../../ids.ts';
 import type { Pod } from '../../k8s/objects.ts';
 import { compareAddresses } from '../../net/ip.ts';
 import { digest128 } from '../../sha256.ts';
@@ -85,7 +86,7 @@ function endpointsOf(
 ): readonly EndpointDesired[] {
   const endpointId = ids.idOf('endpoint', known.digest);
   const namespaceId = ids.idOf('namespace', known.namespaceDigest);
-  const policyId = policy?.id ?? 0;
+  const policyId = policy?.id ?? noPolicy;
   const flags = policy?.flags ?? EndpointFlag.hold;
   return addresses.map((address, index) => {
     const { classId } = classes.at(address);

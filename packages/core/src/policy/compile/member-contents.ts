@@ -9,6 +9,7 @@
 
 import { assert } from '../../assert.ts';
 import type { Pattern } from '../../dns/pattern.ts';
+import type { PolicyId } from '../../ids.ts';
 import type {
   CompiledPolicy,
   MemberPolicy,
@@ -40,7 +41,7 @@ interface RuleSet {
 }
 
 interface OwnPolicy {
-  readonly id: number;
+  readonly id: PolicyId;
   readonly servers: readonly MemberServer[];
   /** The names whose addresses its rules allow. */
   readonly fqdns: readonly Pattern[];
@@ -204,14 +205,14 @@ export function keptOf(policies: readonly CompiledPolicy[], earlier: MemberPolic
  * All that members serve now, where nothing else is known of it (an agent that has just started): an endpoint may have
  * any of these policies until it gets its new one. `known`: policies that there are anyway.
  */
-export function keptOfServed(served: MemberPolicy, known: ReadonlySet<number>): Contribution {
+export function keptOfServed(served: MemberPolicy, known: ReadonlySet<PolicyId>): Contribution {
   const wanted = new Set(served.policies.map(({ id }) => id).filter((id) => !known.has(id)));
   return contributionFrom(served, wanted, served.selectors);
 }
 
 function contributionFrom(
   earlier: MemberPolicy,
-  policyIds: ReadonlySet<number>,
+  policyIds: ReadonlySet<PolicyId>,
   selectors: readonly MemberSelector[],
 ): Contribution {
   const patternAt = (index: number): Pattern => {

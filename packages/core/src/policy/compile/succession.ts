@@ -10,6 +10,7 @@
  * more, and if the successor trusts each of its servers for at least the same names.
  */
 
+import type { EndpointId, PolicyId } from '../../ids.ts';
 import { policyPredecessorsMax } from '../../limits.ts';
 import { formatAddress } from '../../net/ip.ts';
 import type { MemberEndpoint, MemberPolicy, MemberServer } from '../model/desired.ts';
@@ -29,7 +30,7 @@ export interface Succession {
 export function withPredecessors(policy: Assembled, earlier: readonly MemberPolicy[]): Succession {
   const inUse = new Set(policy.endpoints.map(({ policyId }) => policyId));
   const now = policyOfEndpoints(policy.endpoints);
-  const candidates = new Map<number, Set<number>>();
+  const candidates = new Map<PolicyId, Set<PolicyId>>();
   for (const before of earlier) {
     const older = new Map(before.policies.map((each) => [each.id, each.predecessors]));
     for (const { endpointId, policyId } of before.endpoints) {
@@ -51,12 +52,19 @@ export function withPredecessors(policy: Assembled, earlier: readonly MemberPoli
   return { members: { ...policy, policies }, predecessorsForgotten };
 }
 
-function policyOfEndpoints(endpoints: readonly MemberEndpoint[]): ReadonlyMap<number, number> {
+function policyOfEndpoints(
+  endpoints: readonly MemberEndpoint[],
+): ReadonlyMap<EndpointId, PolicyId> {
   return new Map(endpoints.map(({ endpointId, policyId }) => [endpointId, policyId]));
 }
 
 /** Whether policy `id` asks each untrusted server of `formerId` for at least the same names. */
-function mayFollow(policy: Assembled, id: number, before: MemberPolicy, formerId: number): boolean {
+function mayFollow(
+  policy: Assembled,
+  id: PolicyId,
+  before: MemberPolicy,
+  formerId: PolicyId,
+): boolean {
   if (id === formerId) return true;
   const trusted = new Set(policy.trustedServers.map((address) => formatAddress(address)));
   const servers = policy.policies.find((each) => each.id === id)?.servers ?? [];

@@ -9,7 +9,7 @@
 
 import type { DiagnosticCode } from '../../codes/diagnostics.ts';
 import type { Pattern } from '../../dns/pattern.ts';
-import type { EndpointId, Revision } from '../../ids.ts';
+import type { EndpointId, NamespaceId, PolicyId, Revision } from '../../ids.ts';
 import type { Prefix } from '../../net/ip.ts';
 import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Verdict } from './kernel-numbers.ts';
@@ -25,13 +25,13 @@ export interface EndpointDesired {
   /** 31 bits, not 0; equal for all addresses of one pod, different for a pod of the same name later. */
   readonly endpointId: EndpointId;
   readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string };
-  /** Never 0 but for a pod that is held; a pod that no rule selects has the id of the empty policy. */
-  readonly policyId: number;
+  /** `noPolicy` only of a pod that is held; a pod that no rule selects has the id of the empty policy. */
+  readonly policyId: PolicyId;
   /** Class of the pod's own address, for peers on the same node. */
   readonly classId: number;
   /** `EndpointFlag` bits. */
   readonly flags: number;
-  readonly namespaceId: number;
+  readonly namespaceId: NamespaceId;
   /** Annotation tandem.dev/interface: the host side of the pod's veth. */
   readonly interfaceName?: string;
   /** CNI sandbox from which the address is, if known. */
@@ -67,7 +67,7 @@ export interface CompiledRule {
 
 /** The rules of all pods that the same rules select. Immutable: other rules are another id. */
 export interface CompiledPolicy {
-  readonly id: number;
+  readonly id: PolicyId;
   /** In order of evaluation (tiers.ts). */
   readonly rules: readonly CompiledRule[];
   /** The peers that the rules name, by key. */
@@ -78,7 +78,7 @@ export interface CompiledPolicy {
 
 /** One entry of `policy`, in the terms of td_policy_key. */
 export interface PolicyEntry {
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   /** Class id, FQDN selector id or `peerAny`. */
   readonly peer: number;
   readonly direction: Direction;
@@ -98,7 +98,7 @@ export interface PolicyEntry {
 
 /** One entry of `dns_servers`. */
 export interface DnsServerEntry {
-  readonly policyId: number;
+  readonly policyId: PolicyId;
   /** As the pod sees it, before service translation. All zero: any server without an entry of its own. */
   readonly server: Uint8Array;
   readonly protocol: 6 | 17;
@@ -110,8 +110,8 @@ export interface MemberSelector {
   readonly id: number;
   /** Index into `MemberPolicy.patterns`. */
   readonly patternIndex: number;
-  /** 0: learns from trusted servers, for all policies. Else: learns from answers of other servers to pods of this policy. */
-  readonly policyId: number;
+  /** `noPolicy`: learns from trusted servers, for all policies. Else: learns from answers of other servers to pods of this policy. */
+  readonly policyId: PolicyId;
 }
 
 export interface MemberRuleSet {
@@ -125,8 +125,8 @@ export interface MemberRuleSet {
 export interface MemberEndpoint {
   readonly address: Uint8Array;
   readonly endpointId: EndpointId;
-  readonly policyId: number;
-  readonly namespaceId: number;
+  readonly policyId: PolicyId;
+  readonly namespaceId: NamespaceId;
   readonly namespace: string;
   readonly pod: string;
 }
@@ -138,11 +138,11 @@ export interface MemberServer {
 }
 
 export interface MemberPolicyEntry {
-  readonly id: number;
+  readonly id: PolicyId;
   /** Without DNS rules: none. */
   readonly servers: readonly MemberServer[];
   /** Policies that it replaced: answers that their pods got count for it too (succession.ts). */
-  readonly predecessors: readonly number[];
+  readonly predecessors: readonly PolicyId[];
   /** Indices into `MemberPolicy.patterns`: names whose addresses its rules allow; its namespaces pay for them. */
   readonly fqdnPatterns: readonly number[];
 }
@@ -201,7 +201,7 @@ export interface Compiled {
   readonly endpoints: readonly EndpointDesired[];
   readonly classes: ClassEntries;
   readonly classTable: ClassTable;
-  readonly policies: ReadonlyMap<number, CompiledPolicy>;
+  readonly policies: ReadonlyMap<PolicyId, CompiledPolicy>;
   readonly dnsServers: readonly DnsServerEntry[];
   readonly members: MemberPolicy;
   /** Former policies whose answers no longer count, because there were too many (`policyPredecessorsMax`). */

@@ -3,6 +3,7 @@
 
 /** Rows of a table of ids, kind by kind, in buckets that tables share, and how the next table's are made. */
 
+import type { EndpointId, NamespaceId, PolicyId } from '../../ids.ts';
 import { idsRetiredMax, selectorIdsRetiredMax } from '../../limits.ts';
 import { digest128 } from '../../sha256.ts';
 import { selectorBit } from './kernel-numbers.ts';
@@ -17,6 +18,14 @@ export const idKinds = [
   'rule',
 ] as const;
 export type IdKind = (typeof idKinds)[number];
+
+/** Types of the numbers, by kind. A table holds plain numbers; `IdSession` gives them as these. */
+interface Ids extends Readonly<Record<IdKind, number>> {
+  readonly endpoint: EndpointId;
+  readonly namespace: NamespaceId;
+  readonly policy: PolicyId;
+}
+export type IdOf<Name extends IdKind> = Ids[Name];
 
 /** [digest of the content, id, generation of last use]. An id in use has the table's own. */
 export type StableIdRow = readonly [digest: string, id: number, lastUsed: number];

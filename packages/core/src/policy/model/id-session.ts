@@ -7,7 +7,7 @@
  */
 
 import { assert } from '../../assert.ts';
-import { forEachKind, type IdKind, idKinds } from './id-rows.ts';
+import { forEachKind, type IdKind, type IdOf, idKinds } from './id-rows.ts';
 import type { IdChange, StableIds } from './stable-ids.ts';
 
 /** Ids of one kind in use. */
@@ -87,10 +87,10 @@ export class IdSession {
   }
 
   /** Id of a digest in use, once the ids are settled. */
-  idOf(kind: IdKind, digest: string): number {
+  idOf<Kind extends IdKind>(kind: Kind, digest: string): IdOf<Kind> {
     const id = (this.#change ?? this.#previous)?.idOf(kind, digest);
     assert(id !== undefined, 'what has an id is in use');
-    return id;
+    return id as IdOf<Kind>;
   }
 
   /** The table after this compilation. */
