@@ -264,7 +264,7 @@ export class AgentControl {
       openSource({
         config: this.#config,
         sandboxes: this.#sandboxes,
-        isInForce: (this.#controller?.revision ?? 0) > 0,
+        isInForce: this.#controller?.wasInForce === true,
         apply,
         log: this.#log,
       });

@@ -82,6 +82,8 @@ export type ControllerDatapath = Pick<Datapath, 'map' | 'table' | 'program' | 'e
 
 export class PolicyController {
   readonly counters = { applied: 0, predecessorsForgotten: 0, mapsMended: 0 };
+  /** Whether the datapath, a member or the snapshot knew a policy before this process. */
+  readonly wasInForce: boolean;
   readonly #o: ControllerOptions;
   readonly #compilations: Compilations;
   readonly #capacities: Capacities;
@@ -113,6 +115,7 @@ export class PolicyController {
     // A number that some member has seen with another content would not be sent to it. With a full disk a former process may have
     // published a revision and ended before it was in the kernel: hence the jump.
     const newest = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
+    this.wasInForce = newest > 0;
     this.#revision = newest + options.randomBelow(revisionJumpMax);
     // Of a map that an earlier version made, it may be less.
     const classes = options.datapath.map('classes').maxEntries;
@@ -128,10 +131,6 @@ export class PolicyController {
     );
     this.#encoder = new SnapshotEncoder(options.completePatterns);
     this.#shares = new LearnedShares(options.datapath, options.quotaNamespace);
-  }
-
-  get revision(): number {
-    return this.#revision;
   }
 
   get applied(): Compiled | null {

@@ -282,6 +282,22 @@ test('a file that is broken at the start is known as it was, and does not hold u
   assert.deepEqual(missing(), ['a.yaml', 'b.yaml'], 'without copies nothing is known of either');
 });
 
+test('where nothing is in force, a file that is broken at the first start was never in force, then or later', () => {
+  const start = (isInForce: boolean): void => {
+    source.stop();
+    const copies = new FileCopies(join(directory, 'copies'), directory, isInForce);
+    source = new DirectorySource(directory, (state) => states.push(state), copies);
+    source.start();
+  };
+  write('a.yaml', object('one'));
+  write('b.yaml', '}{');
+  start(false);
+  assert.deepEqual([namesOf(latest()), latest().missing], [['one'], []]);
+  start(true);
+  assert.deepEqual([namesOf(latest()), latest().missing], [['one'], []]);
+  assert.equal(latest().problems[0]?.file, 'b.yaml', 'but named');
+});
+
 test('copies that cannot be written stop nothing, and are not taken for complete', () => {
   const copiesOf = (path: string): FileCopies => new FileCopies(join(directory, 'copies'), path);
   const start = (copies: FileCopies): void => {

@@ -18,21 +18,21 @@ const markerName = 'complete';
 
 export class FileCopies {
   readonly counters = { failed: 0 };
-  /** Whether the agent's previous process left a copy of every file that it had read. */
+  /** Whether there is a copy of every file of which something may be in force: the agent's previous process left one of all, or nothing is. */
   readonly wasComplete: boolean;
   readonly #directory: string;
   readonly #source: string;
   readonly #failed = new Set<string>();
   #isMarked: boolean;
 
-  /** `source`: the directory that the files are of; copies of another one are removed. */
-  constructor(directory: string, source: string) {
+  /** `source`: the directory that the files are of; copies of another one are removed. `isInForce`: a policy of before is. */
+  constructor(directory: string, source: string, isInForce = true) {
     this.#directory = directory;
     this.#source = source;
     const marked = this.read(markerName);
-    this.wasComplete = marked === source;
-    this.#isMarked = this.wasComplete;
-    if (marked !== null && !this.wasComplete) this.#removeOthers(new Set());
+    this.#isMarked = marked === source;
+    this.wasComplete = this.#isMarked || !isInForce;
+    if (marked !== null && !this.#isMarked) this.#removeOthers(new Set());
   }
 
   get #marker(): string {

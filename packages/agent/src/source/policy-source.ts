@@ -41,7 +41,7 @@ export class PolicySource implements ObjectSource {
     this.#source = new DirectorySource(
       options.directory,
       (state) => this.#onState(state),
-      new FileCopies(options.copiesDirectory, options.directory),
+      new FileCopies(options.copiesDirectory, options.directory, options.isInForce),
     );
   }
 
