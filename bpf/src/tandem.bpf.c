@@ -8,6 +8,7 @@
 #include "judge.bpf.c"
 #include "judge_root.bpf.c"
 #include "guard_entry.bpf.c"
+#include "guard_exit.bpf.c"
 #include "learn.bpf.c"
 #include "share.bpf.c"
 #include "guard_port.bpf.c"

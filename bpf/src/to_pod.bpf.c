@@ -14,6 +14,7 @@
 #include <tandem/devices.h>
 #include <tandem/flood.h>
 #include <tandem/pod_frame.h>
+#include <tandem/switched.h>
 
 /* Reply of the shared socket: the port, also in the first fragment of a reply over the MTU. */
 static __always_inline __u32 restore_port(struct __sk_buff *skb, const struct packet *p)
@@ -114,9 +115,10 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 	if (!endpoint)
 		return is_flooded(skb) ? TD_COUNT_FLOODED : TD_COUNT_DROP_NOT_FOR_POD;
 	*endpoint_id = endpoint->id;
-	if (frame_ingress(skb) != 0)
-		return TD_PASS;
-	return restore_port(skb, p);
+	if (frame_ingress(skb) == 0)
+		return restore_port(skb, p);
+	/* `judge` has not seen it if br_netfilter is off, or if the bridge took a VLAN tag off it */
+	return is_of_stranger(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;
 }
 
 static __always_inline __u32 to_pod_frame(struct __sk_buff *skb, struct packet *p,

@@ -352,6 +352,7 @@ describe('without br_netfilter the port is not known', () => {
     ['bridged', 'host', 'DROP_UNVERIFIED'],
     ['new-port', 'world', 'DROP_UNKNOWN_POD'],
     ['new-port', 'host', 'DROP_UNKNOWN_POD'],
+    ['new-port', 'bridged', 'DROP_UNKNOWN_POD'],
   ] as const;
   for (const [from, to, counter] of rows) {
     test(`${from} to ${to} is dropped: nothing fails open`, async () => {

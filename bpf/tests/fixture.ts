@@ -111,7 +111,7 @@ export class Fixture extends KernelWorld implements Disposable {
    * interface by which it came in, 0 for the host's own.
    */
   frame(
-    program: 'from_pod' | 'to_pod',
+    program: 'from_pod' | 'to_pod' | 'guard_exit',
     frame: PacketSpec | Uint8Array,
     options: {
       readonly mark?: number;

@@ -171,6 +171,16 @@ export const mutations: readonly Mutation[] = [
       'if (0)',
     ],
   ]),
+  ...of(6, 'bpf/src/guard_exit.bpf.c', inTests('guard-exit'), [
+    ['a frame of a stranger leaves by a trusted port', 'if (!is_of_stranger(skb))', 'if (1)'],
+  ]),
+  ...of(6, 'bpf/src/to_pod.bpf.c', inTests('guard-exit'), [
+    [
+      'a packet of a stranger reaches a pod past netfilter',
+      'return is_of_stranger(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;',
+      'return TD_PASS;',
+    ],
+  ]),
   ...of(6, 'bpf/src/judge_root.bpf.c', inTests('judge-policy', 'guard-entry', 'hooks.namespace'), [
     [
       'pods are open while the slot is empty',

@@ -70,6 +70,12 @@ static __always_inline __u32 skb_out(struct sk_buff *skb)
 	return out ? out->ifindex : 0;
 }
 
+/* Whom a frame is for, as the kernel sees it: PACKET_HOST and the others of linux/if_packet.h. */
+static __always_inline __u32 frame_kind(struct __sk_buff *skb)
+{
+	return skb->pkt_type;
+}
+
 /* Where in the packet a device is yet to write a checksum; -1: nowhere. */
 static __always_inline __s64 skb_checksum_at(struct sk_buff *skb)
 {

@@ -8,7 +8,7 @@
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
-import { ensureTcxPins } from '@tandem/bpf-loader-node/link-pins';
+import { ensureTcxPins, tcxPinsMax } from '@tandem/bpf-loader-node/link-pins';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import type { Ifindex } from '@tandem/core/ids';
@@ -52,6 +52,7 @@ const vethPrograms = [
   { name: 'from_pod', direction: 'ingress', place: 'first' },
   { name: 'to_pod', direction: 'egress', place: 'last' },
 ] as const;
+const exitProgram = { name: 'guard_exit', direction: 'egress', place: 'last' } as const;
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -205,7 +206,8 @@ export class Datapath implements Disposable {
       }
     };
     forEach(({ ifindex, mac }) => writePodMac(this.map('pod_macs'), ifindex, mac));
-    for (const each of vethPrograms) await this.#pinLinks(each, veths, problems);
+    const ifindexes = veths.map(({ ifindex }) => ifindex);
+    for (const each of vethPrograms) await this.#pinLinks(each, ifindexes, problems);
     forEach(({ ifindex }) => this.addPodDevice(ifindex));
     return problems;
   }
@@ -224,6 +226,20 @@ export class Datapath implements Disposable {
       detached += 1;
     }
     return detached;
+  }
+
+  /** Has `guard_exit` at these ports of bridges of pods, and at no other. Gives what failed, by interface. */
+  async guardExits(ports: readonly Ifindex[]): Promise<ReadonlyMap<Ifindex, string>> {
+    const problems = new Map<Ifindex, string>();
+    for (const name of readdirSync(this.paths.links)) {
+      const match = /^guard_exit_(\d+)$/.exec(name);
+      if (match !== null && !ports.includes(Number(match[1]))) unlinkSync(this.paths.link(name));
+    }
+    for (let at = 0; at < ports.length; at += tcxPinsMax) {
+      // oxlint-disable-next-line no-await-in-loop -- the kernel makes one link at a time
+      await this.#pinLinks(exitProgram, ports.slice(at, at + tcxPinsMax), problems);
+    }
+    return problems;
   }
 
   /** Whether the links of `judge` are in place in all families of the kernel, asked of it. */
@@ -279,11 +295,11 @@ export class Datapath implements Disposable {
   }
 
   async #pinLinks(
-    { name, direction, place }: (typeof vethPrograms)[number],
-    veths: readonly PodVeth[],
+    { name, direction, place }: (typeof vethPrograms)[number] | typeof exitProgram,
+    all: readonly Ifindex[],
     problems: Map<Ifindex, string>,
   ): Promise<void> {
-    const ifindexes = veths.map(({ ifindex }) => ifindex).filter((each) => !problems.has(each));
+    const ifindexes = all.filter((each) => !problems.has(each));
     try {
       const program = this.program(name);
       const prefix = this.paths.link(`${name}_`);

@@ -229,9 +229,9 @@ export class LoadedDatapath extends Datapath {
   /** Pods' interfaces do not wait for the source of policy: it may be away for long. */
   #swapVeths(): void {
     for (const pin of readdirSync(this.paths.links)) {
-      const match = /^(from_pod|to_pod)_\d+$/.exec(pin);
+      const match = /^(from_pod|to_pod|guard_exit)_\d+$/.exec(pin);
       if (match === null) continue;
-      const program = this.program(match[1] as 'from_pod' | 'to_pod');
+      const program = this.program(match[1] as 'from_pod' | 'to_pod' | 'guard_exit');
       using link = BpfLink.openPinned(this.paths.link(pin));
       const info = link.info();
       if (info.kind !== 'tcx' || info.ifindex === 0 || info.programId === program.id) continue;

@@ -68,6 +68,7 @@ export const programNames = [
   'judge',
   'guard_entry_root',
   'guard_entry',
+  'guard_exit',
   'learn',
   'share',
   'guard_port4',
@@ -75,7 +76,11 @@ export const programNames = [
 ] as const;
 export type ProgramName = (typeof programNames)[number];
 /** Programs that agents before them do not pin: members work without. */
-export const laterPrograms: readonly ProgramName[] = ['guard_entry_root', 'guard_entry'];
+export const laterPrograms: readonly ProgramName[] = [
+  'guard_entry_root',
+  'guard_entry',
+  'guard_exit',
+];
 /**
  * Netfilter links: `judge` after NAT and filtering, before masquerading; `guard_entry` before conntrack. Each calls the
  * program that is in the slot of its root.

@@ -23,7 +23,8 @@ struct test_facts {
 	__be16 frontend_port_be;
 	__u8 tcp_state;
 	__u8 checksum_at; /* 0: nowhere */
-	__u8 reserved[4];
+	__u8 frame_kind;
+	__u8 reserved[3];
 };
 
 struct {
@@ -66,6 +67,13 @@ static __always_inline __u32 skb_out(struct sk_buff *skb __attribute__((unused))
 	struct test_facts *facts = facts_get();
 
 	return facts ? facts->out : 0;
+}
+
+static __always_inline __u32 frame_kind(struct __sk_buff *skb __attribute__((unused)))
+{
+	struct test_facts *facts = facts_get();
+
+	return facts ? facts->frame_kind : TD_PACKET_HOST;
 }
 
 static __always_inline __s64 skb_checksum_at(struct sk_buff *skb __attribute__((unused)))

@@ -128,7 +128,12 @@ export class Attacher {
     }
     const { state, rtnetlink } = this.#view;
     const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
-    return [...diagnostics, ...failed.map(notPinned), ...this.writeDevices()];
+    return [
+      ...diagnostics,
+      ...failed.map(notPinned),
+      ...this.writeDevices(),
+      ...(await this.#guardExits()),
+    ];
   }
 
   /** From when this resolves on nothing is attached any more. */
@@ -143,6 +148,18 @@ export class Attacher {
     const failed = this.#datapath.setNodeDevices(devices);
     this.#onDevices(devices);
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
+  }
+
+  /** After `writeDevices`: between trusted ports everything passes. */
+  async #guardExits(): Promise<readonly Diagnostic[]> {
+    const { trustedPorts } = this.devices();
+    const guarding = this.#datapath.guardExits(trustedPorts.map(({ ifindex }) => ifindex));
+    this.#attaching = guarding;
+    const failed = await guarding;
+    return trustedPorts.flatMap(({ name, ifindex }) => {
+      const problem = failed.get(ifindex);
+      return problem === undefined ? [] : [notGuarded(name, problem)];
+    });
   }
 
   /** A bridge that had a pod stays a bridge of pods while it exists: its next pod may come while no agent runs. */
@@ -267,6 +284,15 @@ function notPinned(problem: string): Diagnostic {
     code: 'bridge-entry-failed',
     subject: 'node',
     message: `the kernel's entry of a pod behind a bridge could not be made: ${problem}; it is tried again`,
+  };
+}
+
+function notGuarded(name: string, problem: string): Diagnostic {
+  return {
+    severity: 'warning',
+    code: 'exit-unguarded',
+    subject: 'node',
+    message: `guard_exit could not be attached to ${name}, so ARP and tagged frames of unknown pods at its bridge leave there: ${problem}; it is tried again`,
   };
 }
 

@@ -226,6 +226,12 @@ const diagnosticRows = {
       'the permanent forwarding or neighbour entry of a pod behind a bridge could not be made: the bridge learns the entry from frames instead',
     fix: 'fix the error that the message quotes; the agent tries again',
   },
+  'exit-unguarded': {
+    severity: 'warning',
+    meaning:
+      "guard_exit could not be attached to a port of a bridge of pods that is no pod's: ARP and tagged frames of a pod that the agent does not know leave there",
+    fix: 'fix the error that the message quotes; the agent tries again',
+  },
   'device-not-classified': {
     severity: 'warning',
     meaning:

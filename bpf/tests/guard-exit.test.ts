@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** guard_exit, and to_pod, of what a bridge switches past netfilter: nothing of an unknown port leaves (safety rule 6). */
+
+import assert from 'node:assert/strict';
+import { after, beforeEach, test } from 'node:test';
+import type { PacketSpec } from '@tandem/testing/packet-spec';
+import { Fixture } from './fixture.ts';
+
+const fixture = new Fixture();
+after(() => fixture[Symbol.dispose]());
+
+const own4 = '10.1.0.11';
+const own6 = 'fd00:1::11';
+const ports = { host: 0, pod: 7, trusted: 8, unknown: 9 } as const;
+/** linux/if_packet.h: what is routed or for the host, and what a bridge switches. */
+const kinds = { host: 0, broadcast: 1, multicast: 2, otherHost: 3 } as const;
+
+beforeEach(() => {
+  fixture.reset();
+  for (const address of [own4, own6]) fixture.endpoint(address, { id: 1 });
+  fixture.device(ports.pod, 'POD');
+  fixture.device(ports.trusted, 'TRUSTED');
+});
+
+const udp = { sourcePort: 4000, destinationPort: 80 };
+const frames: Readonly<Record<string, PacketSpec>> = {
+  ARP: { arp: { operation: 'reply', senderAddress: '10.1.2.1', targetAddress: own4 } },
+  IPv4: { ip: { source: '192.0.2.1', destination: own4 }, udp },
+  IPv6: { ip: { source: '2001:db8::1', destination: own6 }, udp },
+  'a VLAN tag': {
+    ethernet: { vlans: [{ id: 7 }] },
+    ip: { source: '192.0.2.1', destination: own4 },
+    udp,
+  },
+  'another ethertype': { ethernet: { type: 0x88b5 }, payload: 'x'.repeat(60) },
+};
+
+for (const [name, frame] of Object.entries(frames)) {
+  for (const [who, ingress] of Object.entries(ports)) {
+    test(`${name} of ${who}, out of a trusted port`, () => {
+      for (const [kind, number] of Object.entries(kinds)) {
+        fixture.facts({ frame_kind: number });
+        const isDropped = who === 'unknown' && kind !== 'host';
+        const { verdict, counted } = fixture.frame('guard_exit', frame, { ingress });
+        assert.equal(verdict, isDropped ? 'drop' : 'next', kind);
+        assert.deepEqual(counted, isDropped ? { DROP_UNKNOWN_POD: 1 } : {}, kind);
+      }
+    });
+  }
+}
+
+test("to a pod's address nothing is switched from an unknown port, whatever netfilter saw of it", () => {
+  for (const frame of [frames['IPv4'], frames['IPv6']] as PacketSpec[]) {
+    for (const [who, ingress] of Object.entries(ports)) {
+      for (const [kind, number] of Object.entries(kinds)) {
+        fixture.facts({ frame_kind: number });
+        const isDropped = who === 'unknown' && kind !== 'host';
+        const { verdict, counted } = fixture.frame('to_pod', frame, { ingress });
+        assert.equal(verdict, isDropped ? 'drop' : 'next', `${who}, ${kind}`);
+        assert.deepEqual(counted, isDropped ? { DROP_UNKNOWN_POD: 1 } : {}, `${who}, ${kind}`);
+      }
+    }
+  }
+});
