@@ -3,6 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadConfig } from '@tandem/runtime/config';
 import { silentLogger } from '@tandem/runtime/log';
@@ -48,6 +51,28 @@ insideNamespace(import.meta, () => {
   test('removal takes the tables of ARP away, also if the network was never read', async () => {
     await guardAsBefore();
     await datapath().remove();
+    assert.doesNotMatch(tables(), /tandem/);
+  });
+
+  test('removal deletes the tables of ARP although nft fails once', async () => {
+    await guardAsBefore();
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-nft-'));
+    const path = process.env['PATH'] ?? '';
+    const found = execFileSync('sh', ['-c', 'command -v nft'], { encoding: 'utf8' }).trim();
+    const once = join(directory, 'failed');
+    writeFileSync(
+      join(directory, 'nft'),
+      `#!/bin/sh\nif [ ! -e ${once} ]; then touch ${once}; exit 1; fi\nexec ${found} "$@"\n`,
+      { mode: 0o755 },
+    );
+    process.env['PATH'] = `${directory}:${path}`;
+    try {
+      await datapath().remove();
+      assert.ok(existsSync(once));
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(directory, { recursive: true });
+    }
     assert.doesNotMatch(tables(), /tandem/);
   });
 });

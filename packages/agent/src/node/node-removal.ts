@@ -6,14 +6,17 @@
  * group, so that no agent runs that would make it again.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { removePins } from '@tandem/datapath/datapath';
 import { unshareSearch } from '@tandem/datapath/pins';
 import { NTF_STICKY, RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { removeArpPauseMs, removeArpTries } from '../limits.ts';
 import { removeRedirects } from '../redirect/redirect-stack.ts';
 import { removeArpTables } from './arp-guard.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
+import { nftTable } from './nft-table.ts';
 
 export interface NodeFootprint {
   /** Null: the network was never read, so no routing of it was changed. */
@@ -41,7 +44,7 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
     }
   };
   // First, and even without a view: without `from_pod` these tables would drop all ARP of bridged pods.
-  await attempt('ARP tables', () => removeArpTables());
+  await attempt('ARP tables', () => removeArp());
   await attempt('pins', () => removePins(pinRoot));
   await attempt('redirects', () => removeRedirects());
   await attempt('bpffs', () => unshareSearch(pinRoot, proxyGid));
@@ -49,6 +52,22 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
   problems.push(...(await removeNetworkRules(view, rules)));
   await attempt('bridge entries', () => removeBridgeEntries(view));
   return problems;
+}
+
+/** Deletes them although nft fails once, as by its timeout under load. @throws TandemError with what is left to do */
+async function removeArp(tries = removeArpTries): Promise<void> {
+  try {
+    await removeArpTables();
+  } catch (error) {
+    if (tries > 1) {
+      await delay(removeArpPauseMs);
+      return removeArp(tries - 1);
+    }
+    throw new TandemError(
+      'TANDEM_COMMAND',
+      `${TandemError.from(error).message}: if they are there, pods behind bridges are cut off until \`nft delete table arp ${nftTable}\``,
+    );
+  }
 }
 
 /**
