@@ -17,7 +17,7 @@ import type { AgentConfig } from './config.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
 import { MarkWatch } from './firewall/mark-watch.ts';
 import { datagramsPerQueryRate } from './limits.ts';
-import { removeArpTables } from './node/arp-guard.ts';
+import { acceptFormerMark, removeArpTables } from './node/arp-guard.ts';
 import type { NetworkRulesOptions } from './node/network-rules.ts';
 import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
@@ -103,14 +103,16 @@ export class NodeDatapath {
 
   /**
    * The tables of ARP test the bit that `from_pod` sets: with another bit they would drop all ARP of bridged pods until they are written
-   * again, after pods' programs are attached, and for good if this start fails before.
+   * again, after pods' programs are attached, and for good if this start fails before. Without pins there is no `from_pod`.
    */
   async #leaveFormerMark(): Promise<void> {
-    if (readPinnedSettings(this.#config.bpffsDir)?.mark === this.#rules.mark) return;
+    const { mark } = this.#rules;
+    const former = readPinnedSettings(this.#config.bpffsDir)?.mark ?? null;
+    if (former === mark) return;
     try {
-      await removeArpTables();
+      await (former === null ? removeArpTables() : acceptFormerMark(former, mark));
     } catch (error) {
-      this.#log.warn('nft tables of a former start cannot be removed: they may drop ARP of pods', {
+      this.#log.warn('nft tables of a former start cannot be changed: they may drop ARP of pods', {
         error: TandemError.from(error),
       });
     }

@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
-import { ArpGuard, removeArpTables, type TrustedPort } from './arp-guard.ts';
+import { ArpGuard, acceptFormerMark, removeArpTables, type TrustedPort } from './arp-guard.ts';
 
 const mark = 0x1000;
 const run = (program: string, ...args: readonly string[]): string =>
@@ -181,6 +181,34 @@ insideNamespace(import.meta, () => {
     guard.set({ podBridges: ['cni0', ...named], trustedPorts: odd.slice(0, -1) });
     assert.equal(await guard.ensure(), false);
     assert.equal(nft('--stateless', 'list', 'ruleset'), made, 'was right');
+  });
+
+  test('while the mark changes both bits pass, and nothing without one', async () => {
+    const guarded = { podBridges: ['cni0'], trustedPorts: [portOf('router.100')] };
+    guard.set(guarded);
+    await guard.ensure();
+    const [written, others] = [nft('list', 'table', 'netdev', 'tandem'), dropped()];
+    await acceptFormerMark(mark, 0x40);
+    assert.match(nft('list', 'table', 'arp', 'tandem'), /"cni0" meta mark & 0x0*1040 == 0x0+ /);
+    assert.equal(nft('list', 'table', 'netdev', 'tandem'), written);
+    assert.equal(others, 0, 'counters are new');
+    for (const port of ['stranger', 'known'] as const)
+      await pods.get(port)?.ip(['neigh flush all']);
+    ip('neigh flush dev cni0');
+    await speak('stranger');
+    await waitFor(() => dropped() > 0, { what: 'a drop' });
+    await speak('known');
+    await waitFor(() => isHeard('known'), { what: 'an entry of a known pod' });
+    const later = new ArpGuard(0x40);
+    later.set(guarded);
+    await later.ensure();
+    assert.match(nft('list', 'table', 'arp', 'tandem'), /"cni0" meta mark & 0x0*40 == 0x0+ /);
+    await acceptFormerMark(0x80, 0x20);
+    assert.doesNotMatch(nft('list', 'tables'), /tandem/, 'a table that tests no former bit');
+    guard.set({ podBridges: [], trustedPorts: [] });
+    await guard.ensure();
+    guard.set(guarded);
+    await guard.ensure();
   });
 
   test('a port that is gone is left out, and a table without bridges goes', async () => {

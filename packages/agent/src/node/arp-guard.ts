@@ -94,6 +94,18 @@ export class ArpGuard {
   }
 }
 
+/**
+ * ARP that has either bit passes, until the tables are written again: while a start replaces `from_pod`, and for good if it fails. A table
+ * that does not test `former` is removed. @throws TandemError
+ */
+export async function acceptFormerMark(former: number, mark: number): Promise<void> {
+  const shown = (await showTables()).get('arp') ?? '';
+  const test = new RegExp(`(?<= meta mark & )${bitPattern(former)}(?= == )`, 'g');
+  const both = shown.replaceAll(test, hex(former | mark));
+  if (both === shown) return removeArpTables();
+  await run('nft', ['-f', '-'], `delete table arp ${nftTable}\n${both}`);
+}
+
 /** Without these tables, bridged pods have ARP whatever `from_pod` does. @throws TandemError */
 export async function removeArpTables(): Promise<void> {
   const shown = await showTables();
