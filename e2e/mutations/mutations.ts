@@ -172,7 +172,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...of(6, 'bpf/src/guard_exit.bpf.c', inTests('guard-exit'), [
-    ['a frame of a stranger leaves by a trusted port', 'if (!is_of_stranger(skb))', 'if (1)'],
+    ['a frame of a stranger leaves by a trusted port', 'TD_TCX_DROP', 'TD_TCX_NEXT'],
   ]),
   ...of(6, 'bpf/src/to_pod.bpf.c', inTests('guard-exit'), [
     [
