@@ -81,6 +81,17 @@ setup_compilers() {
 	command -v javac >/dev/null || apt_install default-jdk-headless
 }
 
+# The compiler of each other architecture that --arch of ./run images names.
+setup_cross_compiler() {
+	local pair
+	for pair in amd64:x86-64-linux-gnu arm64:aarch64-linux-gnu; do
+		[ "${pair%%:*}" = "$(dpkg --print-architecture)" ] && continue
+		case " $* " in
+		*" --arch ${pair%%:*} "* | *" --arch=${pair%%:*} "*) apt_install "gcc-${pair#*:}" "libc6-dev-${pair%%:*}-cross" ;;
+		esac
+	done
+}
+
 node_is_new_enough() {
 	command -v node >/dev/null || return 1
 	node -e '
@@ -164,7 +175,10 @@ setup() {
 	test | setup) apt_install "${packages_test[@]}" ;;
 	bench) apt_install "${packages_bench[@]}" ;;
 	cluster) apt_install "${packages_cluster[@]}" ;;
+	images) setup_cross_compiler "$@" ;;
 	esac
+	# Images have the Node.js that npm fetches.
+	case "$1" in images | test | cluster | chaos) need_npm ;; esac
 	if [[ $1 = test && " $* " = *" --full "* ]]; then
 		setup_compilers
 	fi

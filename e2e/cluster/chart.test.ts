@@ -11,8 +11,8 @@ import { after, test } from 'node:test';
 import { agentCapabilities } from '@tandem/agent/privileges';
 import { proxyCapabilities } from '@tandem/dns-proxy/drop-root';
 import { stopMarginMs } from '@tandem/dns-proxy/limits';
+import { proxyUid } from '@tandem/images/base-layer';
 import { productFiles } from '@tandem/images/bundle';
-import { proxyUid } from '@tandem/images/product-images';
 import {
   chart,
   helm,

@@ -7,7 +7,7 @@
  */
 
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { type BuildResult, build } from 'esbuild';
 import { fileCapability } from './file-capability.ts';
 import type { Origin, TarFile } from './tar.ts';
@@ -27,14 +27,20 @@ const programs: Readonly<Record<string, string>> = {
 /** Loaded by name at run time. Not in the image: client-node reads kubeconfig files, and a pod has none. */
 export const loadedLibraries: readonly string[] = ['yaml', 'prom-client'];
 const absent = ['@kubernetes/client-node'];
+/** Package in C that builds the file. The eBPF object, which is not among them, is the same for all architectures. */
 const built: Readonly<Record<string, string>> = {
-  'build/bpf_loader.node': 'packages/bpf-loader-node/build/bpf_loader.node',
-  'build/dns_sockets.node': 'packages/dns-sockets/build/dns_sockets.node',
-  'bpf/tandem.bpf.o': 'bpf/build/tandem.bpf.o',
-  'bin/tandem-gate': 'packages/cni-gate/build/tandem-gate',
-  'bin/tandem-launch': 'packages/pod-programs/build/tandem-launch',
-  'bin/tandem-probe': 'packages/pod-programs/build/tandem-probe',
+  'build/bpf_loader.node': 'bpf-loader-node',
+  'build/dns_sockets.node': 'dns-sockets',
+  'bin/tandem-gate': 'cni-gate',
+  'bin/tandem-launch': 'pod-programs',
+  'bin/tandem-probe': 'pod-programs',
 };
+/** Directory of the built files of a package in C. */
+export type BuiltIn = (name: string) => string;
+export const builtInCheckout =
+  (root: string): BuiltIn =>
+  (name) =>
+    join(root, 'packages', name, 'build');
 /** Capabilities that the launcher of the DNS proxy can have; the pod grants them. */
 const capabilities: Readonly<Record<string, Uint8Array>> = {
   'bin/tandem-launch': fileCapability(['NET_ADMIN', 'NET_RAW', 'BPF']),
@@ -78,7 +84,10 @@ export async function bundles(
   });
 }
 
-export async function productFiles(root: string): Promise<readonly TarFile[]> {
+export async function productFiles(
+  root: string,
+  builtIn: BuiltIn = builtInCheckout(root),
+): Promise<readonly TarFile[]> {
   const { outputFiles, metafile } = await bundles(root, {
     entries: programs,
     directory: '/dist',
@@ -99,10 +108,11 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
       return { ...file(join('dist', relative('/dist', path)), contents), origin };
     }),
     file('package.json', Buffer.from('{"type":"module"}')),
-    ...Object.entries(built).map(([path, from]) => {
+    file('bpf/tandem.bpf.o', readFileSync(join(root, 'bpf/build/tandem.bpf.o'))),
+    ...Object.entries(built).map(([path, name]) => {
       const mode = path.startsWith('bin/') ? 0o755 : 0o644;
       const capability = capabilities[path];
-      const content = file(path, readFileSync(join(root, from)), mode);
+      const content = file(path, readFileSync(join(builtIn(name), basename(path))), mode);
       return capability === undefined ? content : { ...content, capability };
     }),
     ...loadedLibraries.flatMap((name) =>

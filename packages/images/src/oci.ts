@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { machineArchitecture } from './machine.ts';
 import { type TarFile, tarOf } from './tar.ts';
 
 export interface Image {
@@ -99,9 +100,4 @@ export function json(value: unknown): Buffer {
 
 export function digestOf(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-}
-
-/** As OCI names it: amd64, arm64. */
-export function machineArchitecture(): string {
-  return process.arch === 'x64' ? 'amd64' : process.arch;
 }

@@ -10,9 +10,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { proxyUid } from './base-layer.ts';
 import { productFiles } from './bundle.ts';
 import { imageArchive } from './oci.ts';
-import { type ProductImage, productImages, productLayers, proxyUid } from './product-images.ts';
+import { type ProductImage, productImages, productLayers } from './product-images.ts';
 import { tarOf } from './tar.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));

@@ -3,15 +3,24 @@
 
 /** The images of agent and DNS proxy: one base layer with Node.js and what both need, and the product above it. */
 
-import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { productDirectory, productFiles } from './bundle.ts';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openArchive } from './archive.ts';
+import { baseFiles, proxyUid, unpackNode } from './base-layer.ts';
+import { type BuiltIn, builtInCheckout, productDirectory, productFiles } from './bundle.ts';
+import { crossBuild, crossTool } from './cross-build.ts';
+import { inputsFor, npmPack, otherTools } from './inputs.ts';
+import { type Architecture, lockPath, parseLock, renewal } from './lock.ts';
+import {
+  inputCache,
+  installedPackages,
+  machineArchitecture,
+  machineDistribution,
+} from './machine.ts';
 import { type Image, layerOf } from './oci.ts';
-import { librariesOf, programFiles, withoutCopies } from './programs.ts';
-import { directoryAt, type TarFile } from './tar.ts';
-
-export const proxyUid = 65_532;
+import { PackageRoot } from './package-root.ts';
+import type { TarFile } from './tar.ts';
 
 /** As the programs in packages/agent/bin and packages/dns-proxy/bin set them, with the reasons. */
 const environment = {
@@ -28,20 +37,72 @@ const nodeFlags = [
 
 export type ProductImage = 'agent' | 'dns-proxy';
 
+export interface LayersOptions {
+  /** Default: this machine's. */
+  readonly architecture?: Architecture;
+  /** Refuse inputs and tools that the lock does not name. Default: take them, and say so. */
+  readonly isLocked?: boolean;
+}
+
 /** Files of both images, layer by layer. `root`: directory of the built checkout. */
-export async function productLayers(root: string): Promise<readonly (readonly TarFile[])[]> {
-  return [withoutCopies([...systemFiles(), ...baseFiles(root)]), await productFiles(root)];
+export async function productLayers(
+  root: string,
+  { architecture = machineArchitecture(), isLocked = false }: LayersOptions = {},
+): Promise<readonly (readonly TarFile[])[]> {
+  const machine = machineArchitecture();
+  const isCross = architecture !== machine;
+  const lock = parseLock(readFileSync(join(root, lockPath), 'utf8'));
+  const others = otherTools(lock, machine, {
+    installed: installedPackages(),
+    node: process.versions.node,
+  });
+  if (isLocked && others.length > 0) {
+    throw new Error(
+      `${others.join('\n')}\ninstall the versions of the lock, or renew it: ${renewal}`,
+    );
+  }
+  for (const line of others) say(line);
+  const scratch = mkdtempSync(join(tmpdir(), 'tandem-image-'));
+  try {
+    const inputs = inputsFor(lock, {
+      ...{ architecture, isLocked, isCross, say },
+      distribution: machineDistribution(),
+      cache: inputCache(),
+      open: openArchive,
+      pack: npmPack,
+    });
+    const packages = new PackageRoot(inputs.packages, architecture, join(scratch, 'packages'));
+    const node = unpackNode(inputs.node, join(scratch, 'node'));
+    const builtIn: BuiltIn = isCross
+      ? (name) => join(scratch, 'built', name)
+      : builtInCheckout(root);
+    if (isCross) crossBuild(root, { packages, nodeHeaders: node.headers, builtIn });
+    const addons = [
+      join(builtIn('bpf-loader-node'), 'bpf_loader.node'),
+      join(builtIn('dns-sockets'), 'dns_sockets.node'),
+    ];
+    const strip = crossTool('strip', architecture, machine);
+    return [baseFiles({ packages, node, strip, addons }), await productFiles(root, builtIn)];
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
+}
+
+function say(line: string): void {
+  process.stderr.write(`images: ${line}\n`);
 }
 
 /** `files`: as `productLayers` gives them. */
 export function productImages(
   files: readonly (readonly TarFile[])[],
   tag: string,
+  architecture: Architecture = machineArchitecture(),
 ): Readonly<Record<ProductImage, Image>> {
   const layers = files.map(layerOf);
   const image = (name: ProductImage): Image => ({
     names: [`localhost/tandem/${name}:${tag}`],
     layers,
+    architecture,
     ...(name === 'dns-proxy' ? { user: `${proxyUid}:${proxyUid}` } : {}),
     entrypoint: [
       ...(name === 'dns-proxy' ? [`/${productDirectory}/bin/tandem-launch`] : []),
@@ -52,79 +113,6 @@ export function productImages(
     environment,
   });
   return { agent: image('agent'), 'dns-proxy': image('dns-proxy') };
-}
-
-function baseFiles(root: string): readonly TarFile[] {
-  return [
-    ...programFiles(process.execPath, 'bin/node'),
-    ...programFiles(which('nft'), 'usr/sbin/nft'),
-    ...iptablesFiles(),
-    ...['bpf-loader-node/build/bpf_loader', 'dns-sockets/build/dns_sockets'].flatMap((addon) =>
-      librariesOf(join(root, `packages/${addon}.node`)),
-    ),
-  ];
-}
-
-/** The agent reads which bits of the mark the rules of other programs use, in both variants of iptables. */
-function iptablesFiles(): readonly TarFile[] {
-  const extensions = join(dirname(libraryPath('libxtables.so.12')), 'xtables');
-  const programs = ['iptables-nft-save', 'iptables-legacy-save'].map((name) => which(name));
-  const [nft = '', legacy = ''] = programs.map((path) => realpathSync(path));
-  const link = (name: string, target: string): TarFile => ({
-    path: `usr/sbin/${name}`,
-    mode: 0o777,
-    content: Buffer.alloc(0),
-    link: target,
-  });
-  return [
-    ...programFiles(nft, 'usr/sbin/xtables-nft-multi'),
-    ...programFiles(legacy, 'usr/sbin/xtables-legacy-multi'),
-    ...['iptables', 'ip6tables'].flatMap((name) => [
-      link(`${name}-save`, 'xtables-nft-multi'),
-      link(`${name}-nft-save`, 'xtables-nft-multi'),
-      link(`${name}-legacy-save`, 'xtables-legacy-multi'),
-    ]),
-    ...readdirSync(extensions)
-      .filter((name) => /^lib(xt|ipt|ip6t)_/.test(name))
-      .map((name) => ({
-        path: join(extensions, name).slice(1),
-        mode: 0o644,
-        content: readFileSync(join(extensions, name)),
-        origin: { kind: 'machine', path: realpathSync(join(extensions, name)) } as const,
-      })),
-  ];
-}
-
-function libraryPath(name: string): string {
-  const text = execFileSync('ldconfig', ['-p'], { encoding: 'utf8' });
-  const path = text
-    .split('\n')
-    .find((line) => line.trim().startsWith(name))
-    ?.split(' => ')[1];
-  if (path === undefined) throw new Error(`${name} is not installed: install iptables`);
-  return realpathSync(path.trim());
-}
-
-function systemFiles(): readonly TarFile[] {
-  const text = (path: string, content: string): TarFile => ({
-    path,
-    mode: 0o644,
-    content: Buffer.from(content),
-  });
-  return [
-    text(
-      'etc/passwd',
-      `root:x:0:0:root:/:/bin/node\ntandem:x:${proxyUid}:${proxyUid}::/:/bin/node\n`,
-    ),
-    text('etc/group', `root:x:0:\ntandem:x:${proxyUid}:\n`),
-    directoryAt('tmp', 0o1777),
-    directoryAt('run'),
-    directoryAt('var/lib'),
-  ];
-}
-
-function which(program: string): string {
-  return execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim();
 }
 
 /** Version of the product. */

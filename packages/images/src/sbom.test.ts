@@ -4,10 +4,10 @@
 /** The SBOM of the images of this checkout, which must be built. */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
+import { machineArchitecture, machineDistribution } from './machine.ts';
 import { productLayers } from './product-images.ts';
 import { sbomOf } from './sbom.ts';
 import type { TarFile } from './tar.ts';
@@ -27,7 +27,10 @@ interface Sbom {
 let files: readonly TarFile[];
 let sbom: Sbom;
 const made = (of: readonly TarFile[]): Sbom =>
-  sbomOf({ name: 'tandem/agent', version: '0.1.0', architecture: 'amd64', files: of }) as Sbom;
+  sbomOf({
+    ...{ name: 'tandem/agent', version: '0.1.0', architecture: machineArchitecture() },
+    ...{ distribution: machineDistribution(), files: of },
+  }) as Sbom;
 before(async () => {
   files = (await productLayers(root)).flat();
   sbom = made(files);
@@ -46,16 +49,24 @@ test('each file of the images is of a component, and there are no others', () =>
   assert.deepEqual([...new Set(located)].toSorted(), present.toSorted());
 });
 
-test('packages of the distribution have the versions that are installed here', () => {
-  for (const name of ['libc6', 'nftables', 'libnftables1', 'iptables', 'libelf1']) {
-    const version = execFileSync('dpkg-query', ['-W', '-f=${Version}', name], { encoding: 'utf8' });
+test('packages of the distribution have a version, an architecture and a source', () => {
+  for (const [name, source] of [
+    ['libc6', 'glibc'],
+    ['nftables', 'nftables'],
+    ['libnftables1', 'nftables'],
+    ['iptables', 'iptables'],
+    ['libbpf1', 'libbpf'],
+  ] as const) {
     const found = sbom.components.filter((each) => each.name === name);
-    assert.deepEqual(
-      found.map((each) => each.version),
-      [version],
-      name,
+    assert.equal(found.length, 1, name);
+    const [{ purl, version } = { purl: '', version: '' }] = found;
+    const [id] = machineDistribution().split('-');
+    const base = `pkg:deb/${id}/${name}@${encodeURIComponent(version)}`;
+    const architecture = machineArchitecture();
+    assert.equal(
+      purl,
+      `${base}?arch=${architecture}&distro=${machineDistribution()}&upstream=${source}`,
     );
-    assert.match(found[0]?.purl ?? '', /^pkg:deb\/[a-z]+\/.*[?]arch=amd64&distro=/);
   }
 });
 

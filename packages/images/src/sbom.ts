@@ -7,11 +7,10 @@
  * between two runs.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import type { TarFile } from './tar.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Origin, TarFile } from './tar.ts';
 
 interface Component {
   readonly type: 'library' | 'application';
@@ -27,21 +26,22 @@ export interface SbomOptions {
   readonly name: string;
   readonly version: string;
   readonly architecture: string;
+  /** ID and VERSION_ID of os-release(5), such as debian-12. */
+  readonly distribution: string;
   /** Files of all layers. */
   readonly files: readonly TarFile[];
 }
 
-/** @throws Error naming a file of no package */
-export function sbomOf({ name, version, architecture, files }: SbomOptions): object {
+export function sbomOf(options: SbomOptions): object {
+  const { name, version, architecture, files } = options;
   const own: Component = {
     ...{ type: 'application', name: 'tandem', version, licence: 'Apache-2.0' },
     purl: `pkg:generic/tandem@${version}`,
   };
   const contents = files.filter(({ content }) => content !== null);
-  const debian = debianPackages(contents, architecture);
   const found = new Map<string, { component: Component; paths: Set<string> }>();
   for (const file of contents) {
-    for (const component of componentsOf(file, own, debian)) {
+    for (const component of componentsOf(file, own, options)) {
       const known = found.get(component.purl) ?? { component, paths: new Set() };
       known.paths.add(`/${file.path}`);
       found.set(component.purl, known);
@@ -78,16 +78,13 @@ function described({ licence, ...component }: Component, paths: ReadonlySet<stri
 }
 
 function componentsOf(
-  { path, origin }: TarFile,
+  { origin }: TarFile,
   own: Component,
-  debian: ReadonlyMap<string, Component>,
+  options: SbomOptions,
 ): readonly Component[] {
   if (origin === undefined) return [own];
-  if (origin.kind === 'machine') {
-    const found = debian.get(origin.path) ?? programOf(origin.path);
-    if (found === null) throw new Error(`${path}: ${origin.path} is of no package`);
-    return [found];
-  }
+  if (origin.kind === 'debian') return [debianPackage(origin, options)];
+  if (origin.kind === 'npm') return [npmComponent(origin.name, origin.version, origin.licence)];
   return origin.directories.map((directory) => npmPackage(directory) ?? own);
 }
 
@@ -103,76 +100,24 @@ function npmPackage(directory: string): Component | null {
   const manifest = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as Manifest;
   if (manifest.name.startsWith('@tandem/') || manifest.private === true) return null;
   const { name, version, license: licence = '' } = manifest;
+  return npmComponent(name, version, licence);
+}
+
+function npmComponent(name: string, version: string, licence: string): Component {
   const purl = `pkg:npm/${name.replace('@', '%40')}@${version}`;
   return { type: 'library', name, version, purl, licence };
 }
 
-/** Node.js, which is no package of the distribution: as npm has it, or as it says itself. */
-function programOf(path: string): Component | null {
-  for (let at = dirname(path); at !== dirname(at); at = dirname(at)) {
-    if (existsSync(join(at, 'package.json'))) return npmPackage(at);
-  }
-  if (!path.endsWith('/node')) return null;
-  const version = process.versions.node;
-  const purl = `pkg:generic/node@${version}`;
-  return { type: 'application', name: 'node', version, purl, licence: 'MIT' };
-}
-
-/** By the path of the machine. Files that no package has are left out. */
-function debianPackages(
-  files: readonly TarFile[],
-  architecture: string,
-): ReadonlyMap<string, Component> {
-  const paths = files.flatMap(({ origin }) => (origin?.kind === 'machine' ? [origin.path] : []));
-  const owners = ownersOf([...new Set(paths)]);
-  if (owners.size === 0) return new Map();
-  const { id, versionId } = distribution();
-  const format = '${binary:Package}\t${Package}\t${Version}\t${source:Package}\n';
-  const names = [...new Set(owners.values())];
-  const text = execFileSync('dpkg-query', ['-W', `-f=${format}`, ...names], { encoding: 'utf8' });
-  const components = new Map<string, Component>();
-  for (const line of text.trim().split('\n')) {
-    const [binary = '', name = '', version = '', source = ''] = line.split('\t');
-    const qualifiers = `arch=${architecture}&distro=${id}-${versionId}&upstream=${source}`;
-    const purl = `pkg:deb/${id}/${name}@${encodeURIComponent(version)}?${qualifiers}`;
-    components.set(binary, { type: 'library', name, version, purl, licence: '' });
-    components.set(name, { type: 'library', name, version, purl, licence: '' });
-  }
-  return new Map(
-    [...owners].flatMap(([path, owner]) => {
-      const component = components.get(owner);
-      return component === undefined ? [] : [[path, component] as const];
-    }),
-  );
-}
-
-/**
- * By the path: the package, with its architecture where there may be several. Where /lib is a link to /usr/lib the path in the
- * package is without /usr. What no package has is left out.
- */
-function ownersOf(paths: readonly string[]): ReadonlyMap<string, string> {
-  const withoutUsr = (path: string): string => path.replace(/^\/usr\//, '/');
-  const asked = [...paths, ...paths.map(withoutUsr)];
-  // Its exit code is 1 when one is of no package; it prints the others.
-  const { stdout } = spawnSync('dpkg-query', ['-S', ...asked], { encoding: 'utf8' });
-  const found = new Map(
-    [...stdout.matchAll(/^([^:,\s]+(?::[^:,\s]+)?)(?:, [^/]*)?: (\/.*)$/gm)].map(
-      ([, owner = '', path = '']) => [path, owner] as const,
-    ),
-  );
-  return new Map(
-    paths.flatMap((path) => {
-      const owner = found.get(path) ?? found.get(withoutUsr(path));
-      return owner === undefined ? [] : [[path, owner] as const];
-    }),
-  );
-}
-
-function distribution(): { readonly id: string; readonly versionId: string } {
-  const text = readFileSync('/etc/os-release', 'utf8');
-  const valueOf = (name: string): string =>
-    new RegExp(`^${name}="?([^"\n]*)"?$`, 'm').exec(text)?.[1] ?? 'unknown';
-  return { id: valueOf('ID'), versionId: valueOf('VERSION_ID') };
+function debianPackage(
+  origin: Origin & { readonly kind: 'debian' },
+  options: SbomOptions,
+): Component {
+  const { name, version, source } = origin;
+  const { architecture, distribution } = options;
+  const qualifiers = `arch=${architecture}&distro=${distribution}&upstream=${source}`;
+  const vendor = distribution.split('-')[0] ?? '';
+  const purl = `pkg:deb/${vendor}/${name}@${encodeURIComponent(version)}?${qualifiers}`;
+  return { type: 'library', name, version, purl, licence: '' };
 }
 
 /** UUID made of the contents of the image (RFC 9562, version 8). */

@@ -21,9 +21,21 @@ export interface TarFile {
   readonly origin?: Origin;
 }
 
-/** A file of this machine, whose package is looked for, or the packages that were bundled into it. */
+/** A package of Debian or npm that has the file, or the packages that were bundled into it. */
 export type Origin =
-  | { readonly kind: 'machine'; readonly path: string }
+  | {
+      readonly kind: 'debian';
+      readonly name: string;
+      readonly version: string;
+      /** Name of the source package. */
+      readonly source: string;
+    }
+  | {
+      readonly kind: 'npm';
+      readonly name: string;
+      readonly version: string;
+      readonly licence: string;
+    }
   | { readonly kind: 'packages'; readonly directories: readonly string[] };
 
 const blockBytes = 512;
