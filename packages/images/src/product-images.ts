@@ -52,10 +52,10 @@ export async function productLayers(
   const machine = machineArchitecture();
   const isCross = architecture !== machine;
   const lock = parseLock(readFileSync(join(root, lockPath), 'utf8'));
-  const others = otherTools(lock, machine, {
-    installed: installedPackages(),
-    node: process.versions.node,
-  });
+  const distribution = machineDistribution();
+  const seen = { installed: installedPackages(), node: process.versions.node };
+  // Another distribution has other versions of all of them, and is reported itself.
+  const others = lock.distribution === distribution ? otherTools(lock, machine, seen) : [];
   if (isLocked && others.length > 0) {
     throw new Error(
       `${others.join('\n')}\ninstall the versions of the lock, or renew it: ${renewal}`,
@@ -65,8 +65,7 @@ export async function productLayers(
   const scratch = mkdtempSync(join(tmpdir(), 'tandem-image-'));
   try {
     const inputs = inputsFor(lock, {
-      ...{ architecture, isLocked, isCross, say },
-      distribution: machineDistribution(),
+      ...{ architecture, isLocked, isCross, distribution, say },
       cache: inputCache(),
       open: openArchive,
       pack: npmPack,
