@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -135,10 +136,12 @@ static size_t receive_batch(struct ds_netlink *netlink, int *error)
 static bool is_loss_due(struct ds_netlink *netlink, int error)
 {
 	uint64_t now = uv_now(netlink->env->uv);
+	struct pollfd queue = {.fd = netlink->fd, .events = POLLIN};
 
 	if (netlink->loss_at == 0 && error != ENOBUFS)
 		return false;
-	if (error == EAGAIN) {
+	/* A full batch may have ended with the last message: no later event would tell. */
+	if (error == EAGAIN || (error == 0 && poll(&queue, 1, 0) == 0)) {
 		netlink->loss_at = 0;
 		return true;
 	}

@@ -35,6 +35,7 @@ export interface NetworkViewOptions {
 export type NetworkListener = (kinds: ReadonlySet<NetworkKind>) => void;
 
 export class NetworkView implements Disposable {
+  /** `overruns`: reports of lost notices; a loss has one when it begins, and one when it is over. */
   readonly counters = { notices: 0, overruns: 0, reads: 0, failures: 0 };
   /** For changes, and for what the view does not have. */
   readonly rtnetlink: Rtnetlink = new Rtnetlink();
