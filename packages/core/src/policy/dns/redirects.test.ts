@@ -301,6 +301,20 @@ for (const [what, { objects, node, want, says = [] }] of Object.entries(cases)) 
   });
 }
 
+test('what no Service has is an address: past its redirect is no server that stands for the backends', () => {
+  const isAddress = (frontend: Raw, nodeLocalDns: readonly string[]): readonly boolean[] =>
+    compileObjects([...basicObjects, cache, redirectPolicy('kube-system/cache', frontend)], {
+      node: { nodeLocalDns: nodeLocalDns.map(address) },
+    }).redirects.map((each) => each.isAddress);
+  assert.deepEqual(isAddress(toService, []), [false, false]);
+  assert.deepEqual(isAddress(toAddress('169.254.20.10'), ['169.254.20.10']), [true]);
+  assert.deepEqual(
+    isAddress(toAddress('10.96.0.10'), ['10.96.0.10']),
+    [false],
+    'listed as a cache',
+  );
+});
+
 test('a pod that ends while it is ready keeps what it has in hand', () => {
   const ending = {
     ...cache,

@@ -146,7 +146,7 @@ class Planner {
       this.#redirects.set(key, {
         ...{ subject, namespace: policy.namespace, address, port, protocol },
         ...backendsOf(pods, address, backend.port),
-        ...{ isAddress: policy.frontend.kind === 'address' },
+        ...{ isAddress: policy.frontend.kind === 'address' && !this.#isOfService(address) },
         ...{ isAskedByName, labels: labelsOfBackends(policy), backendPort: backend.port },
       });
     }
@@ -184,6 +184,11 @@ class Planner {
     // Where the operator says that a cache is, and no interface of the node has the address, a policy may bring the cache.
     if (this.#caches.has(formatAddress(address))) return null;
     return unfitAddress(this.#around.flagsOf(address));
+  }
+
+  /** Whether a Service has the address, also one that `nodeLocalDns` lists and a policy matches as an address. */
+  #isOfService(address: Uint8Array): boolean {
+    return (this.#around.flagsOf(address) & ClassFlag.service) !== 0;
   }
 
   #ofService(policy: LocalRedirectPolicy): readonly Target[] {
