@@ -251,6 +251,38 @@ test('a broken file from the start has no content, and is named with what that m
   assert.equal(problems.length, 3);
 });
 
+test('what is said of damaged documents is true at each reading: only what was in force stays', async () => {
+  const policy = (name: string): string =>
+    JSON.stringify({ kind: 'NetworkPolicy', metadata: { name }, spec: {} });
+  const damagedPolicy = (name: string): string => `${policy(name).slice(0, -1)}, spec: {}}`;
+  const said = async (text: string, pattern: RegExp): Promise<void> => {
+    write('a.yaml', text);
+    await reported(text, ({ problems }) => pattern.test(problems[0]?.message ?? ''));
+  };
+  write('a.yaml', `${policy('one')}\n---\n${damagedPolicy('bad')}`);
+  source.start();
+  const neverInForce = /nothing of such a document was in force before/;
+  assert.match(latest().problems[0]?.message ?? '', neverInForce);
+  await said(`# edited\n${policy('one')}\n---\n${damagedPolicy('bad')}`, /^line 4 .*nothing of/);
+  assert.deepEqual(namesOf(latest()), ['one', 'bad']);
+  await said(`# edited\n\n${damagedPolicy('one')}\n---\n${damagedPolicy('bad')}`, /^line 3 /);
+  const both = /of such a document the last good.*; a policy that was not in force before .*denies/;
+  assert.match(latest().problems[0]?.message ?? '', both);
+  await said(damagedPolicy('one'), /the last good content stays in force\)$/);
+  assert.deepEqual(namesOf(latest()), ['one']);
+});
+
+test('a file that was read in part and cannot be read any more denies the same pods, and that is said', async () => {
+  const policy = JSON.stringify({ kind: 'NetworkPolicy', metadata: { name: 'bad' }, spec: {} });
+  write('a.yaml', `${policy.slice(0, -1)}, spec: {}}`);
+  source.start();
+  rmSync(join(directory, 'a.yaml'));
+  mkdirSync(join(directory, 'a.yaml'));
+  await reported('that', ({ problems }) => !/no YAML/.test(problems[0]?.message ?? 'no YAML'));
+  assert.deepEqual(namesOf(latest()), ['bad']);
+  assert.match(latest().problems[0]?.message ?? '', /was read in part denies its pods everything/);
+});
+
 test('a file that is broken at the start is known as it was, and does not hold up the others', () => {
   const start = (): void => {
     source.stop();

@@ -26,8 +26,12 @@ import { readFinished, stampOf, UnfinishedFileError } from './read-manifest.ts';
 const staysInForce = 'the last good content stays in force';
 /** Without former content. No pod can be known to be meant by a text of which nothing can be read. */
 const isOpen = 'nothing of it was in force before: pods that it alone restricts are open';
-const isReadInPart =
-  'nothing of such a document was in force before: a policy that can be read in part denies its pods everything, and pods that other text of it restricts are open';
+const othersAreOpen = 'and pods that other text of it restricts are open';
+const isReadInPart = `nothing of such a document was in force before: a policy that can be read in part denies its pods everything, ${othersAreOpen}`;
+const wasReadInPart = `nothing of it was in force whole before: a policy that was read in part denies its pods everything, ${othersAreOpen}`;
+/** Beside content of which the last good one stays. */
+const restIsReadInPart =
+  '; a policy that was not in force before and can be read in part denies its pods everything';
 
 export interface SourceProblem {
   readonly file: string;
@@ -242,10 +246,9 @@ export class DirectorySource {
       }
       const { objects, isRead } = last ?? this.#fromCopy(name);
       const reasons = [...new Set(damaged.map(({ damage }) => damage))].join('; ');
-      const hadContent = objects.some(({ damage }) => damage === null);
-      const fate = hadContent ? `of such a document ${staysInForce}` : isReadInPart;
-      const problem = `${reasons} (${fate})`;
-      this.#files.set(name, { stamp, objects: keepFormer(objects, read), problem, isRead });
+      const kept = keepFormer(objects, read);
+      const problem = `${reasons} (${fateOfDocuments(kept, read)})`;
+      this.#files.set(name, { stamp, objects: kept, problem, isRead });
     } catch (error) {
       const isUnfinished = error instanceof UnfinishedFileError;
       if (isUnfinished && this.#isJustWritten(name) && last !== undefined) return false;
@@ -253,10 +256,24 @@ export class DirectorySource {
       if (isUnfinished) stamp = '';
       const message = (error as Error).message.split('\n')[0] ?? '';
       const { objects, isRead } = last ?? this.#fromCopy(name);
-      const problem = `${message} (${objects.length > 0 ? staysInForce : isOpen})`;
+      const problem = `${message} (${fateOfFile(objects)})`;
       if (last?.problem === problem && last.stamp === stamp) return false;
       this.#files.set(name, { stamp, objects, problem, isRead });
     }
     return true;
   }
+}
+
+/** Text for damaged documents: objects of `kept` that `read` does not hold are from before, and stay in force. */
+function fateOfDocuments(kept: readonly SourceObject[], read: readonly SourceObject[]): string {
+  const isNow = new Set(read);
+  if (kept.every((each) => isNow.has(each))) return isReadInPart;
+  const isPartly = kept.some(({ damage }) => damage !== null);
+  return `of such a document ${staysInForce}${isPartly ? restIsReadInPart : ''}`;
+}
+
+/** Text for a file of which nothing can be read now, with `kept` from before. */
+function fateOfFile(kept: readonly SourceObject[]): string {
+  if (kept.some(({ damage }) => damage === null)) return staysInForce;
+  return kept.length > 0 ? wasReadInPart : isOpen;
 }
