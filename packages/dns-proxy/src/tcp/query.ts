@@ -21,6 +21,8 @@ export class TcpQuery {
   readonly startedNs: number;
   /** Octets that were written to its connection, it among them. */
   writtenTo = 0;
+  /** When it was written to it. */
+  sentNs = 0;
   /** It was asked again on another connection. */
   isRetried = false;
   /** Connections that answered later queries, and ended without its answer. */

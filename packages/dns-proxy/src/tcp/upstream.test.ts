@@ -55,12 +55,14 @@ class World {
   readonly ended: (readonly [end: string, unanswered: number])[] = [];
   /** Policy allows what is in flight still. */
   mayAskAgain = true;
+  readonly moment = { monotonicNs: 1, boottimeNs: 1 };
   readonly upstream: TcpUpstream;
   #nextId = id;
   readonly #soon: (() => void)[] = [];
   readonly #later: (() => void)[] = [];
 
-  constructor({ isReopened = false } = {}) {
+  constructor({ isReopened = false, startedNs = 1, sentNs = 1 } = {}) {
+    this.moment.monotonicNs = sentNs;
     const nothing = (): void => undefined;
     const system = {
       soon: (work: () => void) => void this.#soon.push(work),
@@ -80,7 +82,7 @@ class World {
       turns: new TcpTurns(system, nothing, nothing),
       counters: createSharedCounters(),
       random: { u16: () => this.#nextId++ },
-      moment: { monotonicNs: 1, boottimeNs: 1 },
+      moment: this.moment,
     };
     this.upstream = new TcpUpstream(
       context as unknown as TcpContext,
@@ -96,10 +98,12 @@ class World {
         mayReply: () => true,
       },
     );
-    this.send(1, isReopened);
+    this.send(startedNs, isReopened, sentNs);
   }
 
-  send(startedNs: number, isReopened = false): void {
+  /** Sends a query that was received then, now. */
+  send(startedNs: number, isReopened = false, sentNs = startedNs): void {
+    this.moment.monotonicNs = sentNs;
     const query = {
       framed: framed(1),
       messageStart: 2,
@@ -107,6 +111,7 @@ class World {
       startedNs,
       setId: () => undefined,
       isReopened,
+      ...{ writtenTo: 0, sentNs: 0 },
     };
     this.upstream.send(query as unknown as TcpQuery);
   }
@@ -181,6 +186,19 @@ test('a server that has not taken a query by its deadline is asked nothing more:
   world.send(at(2));
   world.upstream.sweep(at(1 + upstreamTimeoutMs));
   assert.deepEqual(world.ended, [['useless', 1]]);
+});
+
+test('a query that was asked again shortly before its deadline does not end the connection, which had no time to take it', () => {
+  const sentNs = at(upstreamTimeoutMs - 50);
+  const world = new World({ startedNs: 1, sentNs });
+  world.send(sentNs);
+  world.upstream.sweep(at(upstreamTimeoutMs));
+  assert.deepEqual([world.upstream.inFlight, world.ended], [1, []], 'it has timed out alone');
+  world.stream?.onConnect?.();
+  world.upstream.sweep(sentNs + upstreamTimeoutMs * 1e6 - 1);
+  assert.deepEqual(world.ended, []);
+  world.upstream.sweep(sentNs + upstreamTimeoutMs * 1e6);
+  assert.deepEqual(world.ended, [['useless', 0]], 'nothing was taken in ten seconds');
 });
 
 test('what policy would not allow any more waits for the connection that it was allowed for', () => {

@@ -71,6 +71,9 @@ export class TcpUpstream implements TurnTaker {
   /** Octets that were written, and of these that the kernel has taken. */
   #written = 0;
   #taken = 0;
+  /** `writtenTo` and `sentNs` of the last query that timed out. */
+  #overdueTo = 0;
+  #overdueSentNs = 0;
   /** Octets that are taken for the reply that is coming. */
   #reserved = 0;
   #isConnected = false;
@@ -162,6 +165,7 @@ export class TcpUpstream implements TurnTaker {
     this.#activeNs = moment.monotonicNs;
     this.#written += query.framed.length;
     query.writtenTo = this.#written;
+    query.sentNs = moment.monotonicNs;
     this.#stream.write(query.framed);
   }
 
@@ -185,14 +189,13 @@ export class TcpUpstream implements TurnTaker {
 
   /** Ends what takes too long: a query, a reply that has begun, the connection. */
   sweep(nowNs: number): void {
-    // Octets of a query that timed out count for its pod no more: those that the kernel has not taken would be held without a bound.
-    let isUnread = false;
     for (const [id, query] of this.#queries) {
       if (query === null) continue;
       if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;
       this.#queries.set(id, null);
       this.#inFlight -= 1;
-      isUnread ||= query.writtenTo > this.#taken;
+      this.#overdueTo = query.writtenTo;
+      this.#overdueSentNs = query.sentNs;
       this.#events.onTimeout(query);
     }
     if (this.#isClosed) return;
@@ -203,6 +206,10 @@ export class TcpUpstream implements TurnTaker {
     // A reply that has begun and whose query timed out holds room for nothing.
     const isLate = this.#reserved > 0 && this.#queries.get(this.#reader.nextId) === null;
     const isDeaf = this.#queries.size - this.#inFlight > tcpInFlightPerConnectionMax;
+    // Octets of a query that timed out count for its pod no more: those that the kernel does not take would be held without a bound.
+    // One that was asked again shortly before has not waited here for long.
+    const isUnread =
+      this.#overdueTo > this.#taken && nowNs - this.#overdueSentNs >= upstreamTimeoutMs * 1e6;
     if (isSlow || isIdle || isLate || isDeaf || isUnread) this.#fail();
   }
 
