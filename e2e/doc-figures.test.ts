@@ -97,6 +97,7 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `until ${seconds(dns.upstreamUnreachableMs)} s after the last error`,
     `no connection within ${seconds(dns.tcpConnectTimeoutMs)} s`,
     `A query that ${word(dns.tcpPassedOverMax + 1)} connections leave unanswered`,
+    `(${dns.tcpAlonePerEndpointMax} at one time of a pod, ${dns.tcpAloneMax} of a member)`,
     `after ${seconds(dns.tcpReopenMs)} s, or at once when the Service gets other backends`,
     `more than ${core.replyAliasesMax} aliases`,
     `more than ${core.replyAddressesMax} addresses in the answer | the reply. The first ${core.replyAddressesMax} are learned`,

@@ -16,6 +16,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { endpointFreeShare, inFlightMax, inFlightReserveShare } from '@tandem/dns-proxy/limits';
 import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { ownPrefix } from '@tandem/testing/namespace';
+import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
 import { patience, waitFor } from '@tandem/testing/wait';
@@ -54,6 +55,7 @@ const standard = await startStandardNode({
     { suffix: 'unlucky.test', every: 2, replies: [{ reset: true }] },
     { suffix: 'unlucky.test', numbered },
     { suffix: 'reset.test', replies: [{ reset: true }] },
+    { suffix: 'crash.test', replies: [{ reset: true, delayMs: 30 }] },
     ...standardRules,
   ],
 });
@@ -239,7 +241,33 @@ describe('a server that ends its connections', () => {
     assert.ok(tookMs < 1000 * patience, `${tookMs} ms`);
     assert.ok(await isServed(stream), 'the same connection');
   });
+
+  test('by a reset for one query on a busy connection: slow ones beside it are answered', async () => {
+    await using stream = await threads.connect({ to: server, port });
+    const slowNames = namesOf('slow-300.test', 5);
+    const names = ['n-1.crash.test', ...slowNames];
+    const received: Uint8Array[] = [];
+    const exchange = async (data: Uint8Array, messages: number): Promise<void> => {
+      const reply = await stream.exchange({ data, messages, timeoutMs: 5000 });
+      received.push(reply.data);
+    };
+    await exchange(concatBytes([pipelined(server, names), fastQuery(names.length)]), 1);
+    for (let id = names.length + 1; id < 200; id++) await exchange(fastQuery(id), 1);
+    const rcodes = rcodesById(concatBytes(received));
+    if (rcodes.size < 200) {
+      await exchange(new Uint8Array(0), 200 - rcodes.size);
+    }
+    const all = rcodesById(concatBytes(received));
+    const [crash, ...others] = Array.from({ length: 200 }, (_, id) => all.get(id) ?? 'none');
+    console.log(`the query: ${crash}; slow ones: ${JSON.stringify(tally(others.slice(0, 5)))}`);
+    assert.equal(crash, 'SERVFAIL');
+    assert.deepEqual(tally(others), { NOERROR: 199 });
+  });
 });
+
+function fastQuery(id: number): Uint8Array {
+  return withLength(encodeQuestion({ server, name: `n-${id}.allowed.test`, id }));
+}
 
 test('10,000 queries at once over UDP to a server that takes 2 s: refused ones hear so, a neighbour nothing', async () => {
   const seconds = 4;

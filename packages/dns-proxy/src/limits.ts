@@ -158,10 +158,13 @@ export const tcpUpstreamKeepMs = 250;
  */
 export const tcpInFlightPerConnectionMax = 512;
 /**
- * Connections that may end with a query unanswered of which later ones were answered; after one more it gets SERVFAIL
- * (`upstreamErrors`). The query may be what ends them, with all that others have in flight there.
+ * Connections that may end with a query unanswered of which later ones were answered; after one more it is asked once on a connection
+ * of its own. The query may be what ends them, with all that others have in flight there.
  */
 export const tcpPassedOverMax = 3;
+/** Such queries that are asked at one time, of one endpoint and of all; further ones get SERVFAIL (`upstreamErrors`). */
+export const tcpAlonePerEndpointMax = 16;
+export const tcpAloneMax = 128;
 export const tcpIdleTimeoutMs = 10_000;
 /** A query that has begun is whole by then, or its connection is closed (`tcpTimeouts`). */
 export const tcpMessageTimeoutMs = 2000;

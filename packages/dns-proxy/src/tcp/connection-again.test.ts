@@ -7,7 +7,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { QueryView } from '@tandem/core/dns/query';
 import { counter, createSharedCounters } from '../counters.ts';
-import { tcpMessagesPerTurn, tcpPassedOverMax, tcpReadBytes, upstreamDirectMs } from '../limits.ts';
+import {
+  tcpAlonePerEndpointMax,
+  tcpMessagesPerTurn,
+  tcpPassedOverMax,
+  tcpReadBytes,
+  upstreamDirectMs,
+  upstreamTimeoutMs,
+} from '../limits.ts';
 import { roomFree } from '../policy/query-limits.ts';
 import { TcpServer, type TcpServerOptions } from './server.ts';
 import type { AcceptedConnection, TcpStream, TcpStreamEvents } from './stream.ts';
@@ -15,9 +22,10 @@ import type { AcceptedConnection, TcpStream, TcpStreamEvents } from './stream.ts
 const nothing = (): void => undefined;
 const queries = 300;
 
-/** "a." by number, with its length before it. */
-function framedQuery(id: number): Uint8Array {
-  const message = [id >> 8, id & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 97, 0, 0, 1, 0, 1];
+/** A name of one letter, by number, with its length before it. */
+function framedQuery(id: number, letter = 'a'): Uint8Array {
+  const name = [1, letter.charCodeAt(0), 0];
+  const message = [id >> 8, id & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...name, 0, 1, 0, 1];
   return Uint8Array.of(0, message.length, ...message);
 }
 
@@ -145,28 +153,137 @@ test('a server that answers one query of a connection and closes it is sent no m
   assert.deepEqual([...new Set(world.answered.values())], [0]);
 });
 
+const letterOf = (framed: Uint8Array): string => String.fromCharCode(framed[15]!);
+
+/**
+ * A server that takes longer for "s." than a connection with "k." lives: it answers what else is on that, and closes it. It never
+ * answers "n.".
+ */
+class KilledServer {
+  readonly #world: World;
+  /** Connections that were made, one after the other. */
+  #served = 0;
+  /** Queries of each connection that it has ended, by letter. */
+  readonly lettersOfEnded: string[] = [];
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  ask(id: number, letter: string): void {
+    this.#world.client?.onData(framedQuery(id, letter));
+    while (this.#world.turn());
+  }
+
+  run(onEnded: () => void = nothing): void {
+    const world = this.#world;
+    for (; this.#served < world.upstreams.length; this.#served++) {
+      const { events, written } = world.upstreams[this.#served]!;
+      const letters = written.map(letterOf).join('');
+      const isKilled = letters.includes('k');
+      events.onConnect?.();
+      for (const framed of written) {
+        const letter = letterOf(framed);
+        if ('kn'.includes(letter) || (letter === 's' && isKilled)) continue;
+        const reply = framed.slice();
+        reply[4] = reply[4]! | 0x80;
+        events.onData(reply);
+        while (world.turn());
+      }
+      if (!isKilled) continue;
+      this.lettersOfEnded.push(letters);
+      events.onClose();
+      onEnded();
+      while (world.turn());
+    }
+  }
+}
+
 test('a query with which each connection ends, after answers to later ones, is not sent for ever', () => {
   const world = new World();
-  const killer = framedQuery(0);
-  const ask = (id: number): void => {
-    world.client?.onData(id === 0 ? killer : framedQuery(id));
-    while (world.turn());
+  const server = new KilledServer(world);
+  let nextId = 1;
+  const ask = (): void => {
+    assert.ok(nextId < 20, 'it is sent for ever');
+    server.ask(nextId++, 'a');
   };
-  ask(0);
-  for (let id = 1; !world.answered.has(0); id++) {
-    assert.ok(id < 20, 'it is sent for ever');
-    ask(id);
-    const { events, written } = world.upstreams.at(-1)!;
-    events.onConnect?.();
-    const reply = written.at(-1)!.slice();
-    reply[4] = reply[4]! | 0x80;
-    events.onData(reply);
+  server.ask(0, 'k');
+  ask();
+  server.run(ask);
+  const beside = Array.from({ length: 1 + tcpPassedOverMax }, () => 'ka');
+  assert.deepEqual(server.lettersOfEnded, [...beside, 'k'], 'at last alone');
+  assert.equal(world.answered.get(0), 2);
+});
+
+for (const [title, repeats] of [
+  ['once', 0],
+  ['again and again', 3],
+] as const) {
+  test(`a slow query beside one that ends connections is answered, if that is asked ${title}`, () => {
+    const world = new World();
+    const server = new KilledServer(world);
+    let nextId = 100;
+    server.ask(0, 'k');
+    server.ask(1, 's');
+    server.ask(2, 'a');
+    let left = repeats;
+    server.run(() => {
+      // A query that is answered before the others, each time; and a stub that asks again.
+      server.ask(nextId++, 'a');
+      if (world.answered.get(0) !== 2 || left === 0) return;
+      left -= 1;
+      world.answered.delete(0);
+      server.ask(0, 'k');
+    });
+    assert.deepEqual([world.answered.get(0), world.answered.get(1)], [2, 0]);
+    assert.equal(server.lettersOfEnded.filter((letters) => letters === 'k').length, 1 + repeats);
+    assert.ok(
+      server.lettersOfEnded.length <= (1 + repeats) * (3 + tcpPassedOverMax),
+      server.lettersOfEnded.join(),
+    );
+  });
+}
+
+test('so many are asked alone at one time, and none more than once: the others get SERVFAIL', () => {
+  const world = new World();
+  const server = new KilledServer(world);
+  const slow = tcpAlonePerEndpointMax + 5;
+  /** Counts of answers and of SERVFAIL. */
+  const round = (letter: string, timeoutMs: number): readonly number[] => {
+    world.answered.clear();
+    server.ask(0, 'k');
+    for (let id = 1; id <= slow; id++) server.ask(id, letter);
+    let nextId = 100;
+    server.ask(nextId++, 'a');
+    const before = world.sent;
+    server.run(() => server.ask(nextId++, 'a'));
+    const asked = world.sent - before;
+    assert.ok(asked <= (1 + slow) * (1 + tcpPassedOverMax) + nextId - 100, `${asked} sent`);
+    world.nowMs += timeoutMs;
+    world.server.sweep();
     while (world.turn());
-    events.onEnd();
-    while (world.turn());
-  }
-  assert.equal(world.upstreams.length, 1 + tcpPassedOverMax);
-  assert.deepEqual([...world.answered.entries()].at(-1), [0, 2]);
+    const rcodes = Array.from({ length: 1 + slow }, (_, id) => world.answered.get(id));
+    return [0, 2].map((wanted) => rcodes.filter((rcode) => rcode === wanted).length);
+  };
+  const answered = tcpAlonePerEndpointMax - 1;
+  assert.deepEqual(round('n', upstreamTimeoutMs), [0, 1 + slow], 'they time out');
+  assert.deepEqual(round('s', 0), [answered, 1 + slow - answered], 'their places are free again');
+  world.client?.onClose();
+  assert.equal(world.server.octets, 0);
+});
+
+test('a client that leaves ends what is asked alone', () => {
+  const world = new World();
+  const server = new KilledServer(world);
+  let nextId = 100;
+  server.ask(0, 'k');
+  server.ask(1, 'a');
+  server.run(() => {
+    if (server.lettersOfEnded.length > tcpPassedOverMax) world.client?.onClose();
+    else server.ask(nextId++, 'a');
+  });
+  assert.equal(world.server.octets, 0);
+  assert.equal(world.server.connections, 0);
 });
 
 test('what policy forbids meanwhile is not sent again', () => {

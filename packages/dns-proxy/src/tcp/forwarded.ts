@@ -13,10 +13,11 @@ import { counter } from '../counters.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
+import { AloneQueries } from './alone.ts';
 import { framedMessage } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import type { TcpQuery } from './query.ts';
-import { TcpRetries } from './retries.ts';
+import { isSuspect, TcpRetries } from './retries.ts';
 import { costOf } from './turns.ts';
 import type { TcpUpstream, TcpUpstreamEvents, UpstreamEnd } from './upstream.ts';
 
@@ -36,6 +37,7 @@ export class ForwardedQueries {
   readonly #endpointSlot: EndpointSlot;
   readonly #events: ForwardedEvents;
   readonly #retries = new TcpRetries();
+  readonly #alone: AloneQueries;
   #upstream: TcpUpstream | null = null;
   /** The last connection could not be made: the next one is its second try, past redirects unless the last one went so. */
   #isRefused = false;
@@ -56,10 +58,18 @@ export class ForwardedQueries {
     this.#server = server;
     this.#endpointSlot = endpointSlot;
     this.#events = events;
+    this.#alone = new AloneQueries(context, server, endpointSlot, {
+      onReply: (query, bytes, start, end, mayLearn) =>
+        this.#onReply(query, bytes, start, end, mayLearn),
+      onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
+      onClosed: (unanswered, end) => this.#leave(unanswered, end),
+      mayAskAgain: (query) => this.#mayAskAgain(query),
+      mayReply: events.mayReply,
+    });
   }
 
   get inFlight(): number {
-    return (this.#upstream?.inFlight ?? 0) + this.#retries.count;
+    return (this.#upstream?.inFlight ?? 0) + this.#retries.count + this.#alone.inFlight;
   }
 
   get hasRetries(): boolean {
@@ -74,6 +84,7 @@ export class ForwardedQueries {
 
   /** The server (16 bytes) has other backends than before. */
   backendsChanged(server: Uint8Array): void {
+    this.#alone.backendsChanged(server);
     if (this.#upstream?.isTo(server) !== true) return;
     // Where it leads by now says nothing of the new backends.
     this.#isSecondTry = false;
@@ -83,10 +94,12 @@ export class ForwardedQueries {
   /** Replies have room again. */
   wake(): void {
     this.#upstream?.wake();
+    this.#alone.wake();
   }
 
   sweep(nowNs: number): void {
     this.#upstream?.sweep(nowNs);
+    this.#alone.sweep(nowNs);
     for (;;) {
       const overdue = this.#retries.nextOverdue(nowNs);
       if (overdue === undefined) break;
@@ -106,8 +119,12 @@ export class ForwardedQueries {
         this.#onUnanswered(query, outcome.unreachable);
         continue;
       }
+      if (!isSuspect(query)) this.#openUpstream().send(query);
+      else if (!this.#alone.ask(query)) {
+        this.#onUnanswered(query, outcome.unreachable);
+        continue;
+      }
       if (query.isRetried) counters[counter.queriesAskedAgain]!++;
-      this.#openUpstream().send(query);
     }
     return done;
   }
@@ -115,6 +132,7 @@ export class ForwardedQueries {
   /** The pod's connection has ended: no client waits for the queries in flight. */
   close(): void {
     this.#isClosed = true;
+    for (const query of this.#alone.close()) this.#release(query);
     if (this.#upstream === null) return;
     for (const query of this.#upstream.unanswered()) this.#release(query);
     for (let left = this.#retries.next(); left !== undefined; left = this.#retries.next()) {
@@ -136,8 +154,7 @@ export class ForwardedQueries {
       {
         onReply: (query, bytes, start, end, mayLearn) => {
           this.#onAnswered();
-          this.#release(query);
-          if (!this.#isClosed) this.#events.onReply(query, bytes, start, end, mayLearn);
+          this.#onReply(query, bytes, start, end, mayLearn);
         },
         onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
         onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
@@ -148,6 +165,11 @@ export class ForwardedQueries {
     );
     return this.#upstream;
   }
+
+  readonly #onReply: TcpUpstreamEvents['onReply'] = (query, bytes, start, end, mayLearn) => {
+    this.#release(query);
+    if (!this.#isClosed) this.#events.onReply(query, bytes, start, end, mayLearn);
+  };
 
   /** Once for each refusal: the memory of it ends however often the pod asks. */
   #onAnswered(): void {
@@ -167,7 +189,10 @@ export class ForwardedQueries {
     this.#isRefused = wasNotMade && hasOtherWay;
     this.#isNextPast = !wentPast;
     // One that was refused counts as late: no server was asked, and there is another way.
-    const end = this.#isRefused ? 'late' : ended;
+    this.#leave(unanswered, this.#isRefused ? 'late' : ended);
+  }
+
+  #leave(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
     const isReopened = end === 'late' || end === 'elsewhere';
     const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;
     if (unanswered.length > 0) this.#c.counters[which]!++;

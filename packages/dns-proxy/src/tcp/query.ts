@@ -27,6 +27,8 @@ export class TcpQuery {
   isRetried = false;
   /** Connections that answered later queries, and ended without its answer. */
   passedOver = 0;
+  /** After these it was asked on a connection of its own. */
+  wasAlone = false;
   /** The first connection for it was not made in time. */
   isReopened = false;
 

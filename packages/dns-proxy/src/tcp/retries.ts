@@ -20,8 +20,8 @@ export class TcpRetries {
 
   /**
    * Takes the queries that a connection left unanswered, oldest first, and returns those without another attempt. After a
-   * connection with answers ('useful') a query may be sent again, unless it was passed over too often; after one without ('useless')
-   * once. A query that was never sent has another attempt unless no connection could be made ('unmade').
+   * connection with answers ('useful') a query may be sent again, and alone when it was passed over too often (alone.ts);
+   * after one without ('useless') once. A query that was never sent has another attempt unless no connection could be made ('unmade').
    */
   leave(unanswered: readonly TcpQuery[], end: UpstreamEnd): readonly TcpQuery[] {
     const wasAsked = end === 'useful' || end === 'useless';
@@ -50,8 +50,13 @@ export class TcpRetries {
   }
 }
 
-function hasTry({ isRetried, passedOver }: TcpQuery, end: UpstreamEnd): boolean {
-  if (end === 'useless') return !isRetried;
-  if (end === 'useful') return passedOver <= tcpPassedOverMax;
+/** The query may be what ends connections: it is sent on no connection of others any more. */
+export function isSuspect({ passedOver }: TcpQuery): boolean {
+  return passedOver > tcpPassedOverMax;
+}
+
+function hasTry(query: TcpQuery, end: UpstreamEnd): boolean {
+  if (end === 'useless') return !query.isRetried;
+  if (end === 'useful') return !query.wasAlone;
   return end !== 'unmade';
 }

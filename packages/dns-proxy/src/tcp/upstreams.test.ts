@@ -6,7 +6,13 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import { createSharedCounters } from '../counters.ts';
-import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax, upstreamDirectMs } from '../limits.ts';
+import {
+  tcpAloneMax,
+  tcpAlonePerEndpointMax,
+  tcpUpstreamKeepMs,
+  tcpUpstreamsKeptMax,
+  upstreamDirectMs,
+} from '../limits.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
@@ -79,6 +85,16 @@ test('few are kept, and not for long: servers take few connections', async () =>
   assert.equal(upstreams.size, tcpUpstreamsKeptMax);
   upstreams.sweep(1 + tcpUpstreamKeepMs * 1e6);
   assert.deepEqual([upstreams.size, destroyed, held], [0, 20, 0]);
+});
+
+test('an endpoint asks so many queries alone, and all endpoints so many', () => {
+  const begin = (slot: number): boolean => upstreams.beginAlone(slot as EndpointSlot);
+  for (let i = 0; i < tcpAlonePerEndpointMax; i++) assert.ok(begin(1));
+  assert.ok(!begin(1));
+  for (let i = tcpAlonePerEndpointMax; i < tcpAloneMax; i++) assert.ok(begin(100 + i));
+  assert.ok(!begin(2));
+  upstreams.endAlone(endpointSlot);
+  assert.deepEqual([begin(2), begin(1)], [true, false]);
 });
 
 describe('a server that answered on a connection past redirects', () => {

@@ -11,7 +11,12 @@
  */
 
 import type { EndpointId } from '@tandem/core/ids';
-import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import {
+  tcpAloneMax,
+  tcpAlonePerEndpointMax,
+  tcpUpstreamKeepMs,
+  tcpUpstreamsKeptMax,
+} from '../limits.ts';
 import type { EndpointSlot, OwnerSlots } from '../policy/owner-slots.ts';
 import { PastRedirects } from './past-redirects.ts';
 import type { TcpShared } from './shared.ts';
@@ -27,6 +32,9 @@ interface Kept {
 export class TcpUpstreams {
   /** By slot of the endpoint, which is held meanwhile, the last one kept at the end; no list is empty. */
   readonly #kept = new Map<EndpointSlot, Kept[]>();
+  /** Connections with a query that is asked alone: by slot of the endpoint, and of all. */
+  readonly #alone = new Map<EndpointSlot, number>();
+  #aloneOfAll = 0;
   readonly #past: PastRedirects;
   readonly #endpoints: Endpoints;
 
@@ -67,6 +75,22 @@ export class TcpUpstreams {
     if (kept.length === 0) this.#drop(endpointSlot);
     upstream.serve(events);
     return upstream;
+  }
+
+  /** A query of the endpoint is asked alone, until `endAlone`; false if there are too many. */
+  beginAlone(endpointSlot: EndpointSlot): boolean {
+    const own = this.#alone.get(endpointSlot) ?? 0;
+    if (own >= tcpAlonePerEndpointMax || this.#aloneOfAll >= tcpAloneMax) return false;
+    this.#alone.set(endpointSlot, own + 1);
+    this.#aloneOfAll += 1;
+    return true;
+  }
+
+  endAlone(endpointSlot: EndpointSlot): void {
+    const own = (this.#alone.get(endpointSlot) ?? 0) - 1;
+    if (own > 0) this.#alone.set(endpointSlot, own);
+    else this.#alone.delete(endpointSlot);
+    this.#aloneOfAll -= 1;
   }
 
   /** The server answered on a connection past redirects, after one that could not be made. */
