@@ -3,7 +3,7 @@
 
 /**
  * Queries of one pod's connection that went to its server: they count as in flight from `send` until their reply, their
- * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent once more. After a
+ * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent again (retries.ts, alone.ts). After a
  * connection that could not be made the next one goes past the redirects of the node, because the pod to which one leads may be gone;
  * after one that went past them because an earlier one was answered so, it goes the usual way. A second try has no third.
  */
