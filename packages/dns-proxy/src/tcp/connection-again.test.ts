@@ -272,6 +272,27 @@ test('so many are asked alone at one time, and none more than once: the others g
   assert.equal(world.server.octets, 0);
 });
 
+test('one that is asked alone when its server gets other backends, and no server was asked yet, is asked alone again', () => {
+  const world = new World();
+  const server = new KilledServer(world);
+  let nextId = 100;
+  server.ask(0, 'k');
+  server.ask(1, 's');
+  server.ask(2, 'a');
+  server.run(() => {
+    if (server.lettersOfEnded.length <= tcpPassedOverMax) return server.ask(nextId++, 'a');
+    while (world.turn());
+    world.server.backendsChanged(new Uint8Array(16));
+    server.lettersOfEnded.length = 0;
+  });
+  const alone = world.upstreams.slice(1 + tcpPassedOverMax, 5 + tcpPassedOverMax);
+  assert.deepEqual(
+    alone.map(({ written }) => written.map(letterOf).join()),
+    ['k', 's', 's', 'k'],
+  );
+  assert.deepEqual([world.answered.get(0), world.answered.get(1)], [2, 0]);
+});
+
 test('a client that leaves ends what is asked alone', () => {
   const world = new World();
   const server = new KilledServer(world);
