@@ -8,8 +8,8 @@
 #include <tandem/pod_frame.h>
 
 /*
- * Whether a bridge switches the frame: what the host made or routes is PACKET_HOST. So is, before Linux 6.15, what br_netfilter
- * has shown to `judge`.
+ * Whether a bridge switches the frame: what the host made or routes is PACKET_HOST. br_netfilter gives what it has shown to
+ * `judge` its former kind again (since Linux 5.10), so a packet of a stranger is one here, too.
  */
 static __always_inline bool is_switched(struct __sk_buff *skb)
 {
