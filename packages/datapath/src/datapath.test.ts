@@ -3,7 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +25,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { TD_JOURNAL_CELL_BYTES, tdClass, tdClassKey } from './abi.gen.ts';
 import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
+import { word } from './device-maps.ts';
 import { type Entry, encodeClass } from './encode.ts';
 import { LoadedDatapath } from './load.ts';
 import { MirroredMap } from './mirrored-map.ts';
@@ -75,6 +84,34 @@ insideNamespace(import.meta, () => {
     removePins(pinRoot);
   });
   after(() => removePins(pinRoot));
+
+  test('before judge is attached pods may be introduced; one that gets no programs is a stranger again', async () => {
+    using datapath = load();
+    const isKnown = (index: number): boolean =>
+      datapath.map('pod_devices').lookup(word(index)) !== null;
+    ip('link', 'add', 'i0', 'type', 'veth', 'peer', 'name', 'i1');
+    ip('link', 'add', 'i2', 'type', 'veth', 'peer', 'name', 'i3');
+    const [known, failing, absent] = [ifindex('i0'), ifindex('i2'), 99_999];
+    const veths = [known, failing, absent].map((index) => ({ ifindex: index, mac: null }));
+    assert.equal(datapath.introducePods([known, failing, absent]), true);
+    assert.deepEqual([known, failing].map(isKnown), [true, true]);
+    // A pin that is no link.
+    using other = BpfMap.openPinned(pinPaths(pinRoot).map('events'));
+    const path = pinPaths(pinRoot).link(`from_pod_${failing}`);
+    mkdirSync(pinPaths(pinRoot).links, { recursive: true });
+    other.pin(path);
+    const problems = await datapath.attachEndpoints(veths);
+    assert.deepEqual([...problems.keys()].sort(), [failing, absent].sort());
+    assert.deepEqual([known, failing].map(isKnown), [true, false]);
+    unlinkSync(path);
+    assert.equal((await datapath.attachEndpoints(veths.slice(0, 2))).size, 0);
+    assert.ok(isKnown(failing));
+    datapath.detachEndpoints(() => false);
+    datapath.ensureJudging();
+    assert.equal(datapath.introducePods([known]), false);
+    assert.equal(isKnown(known), false, 'its sources are not verified');
+    removePins(pinRoot);
+  });
 
   describe('load', () => {
     test('over what is pinned: maps and links stay, programs are new', async () => {

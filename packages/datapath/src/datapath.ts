@@ -7,8 +7,8 @@
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
-import { ensureTcxPins, tcxPinsMax } from '@tandem/bpf-loader-node/link-pins';
+import { BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
+import { ensureTcxPins } from '@tandem/bpf-loader-node/link-pins';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import type { Ifindex } from '@tandem/core/ids';
@@ -46,11 +46,11 @@ export interface PodVeth {
 
 /**
  * Ours is the first on ingress, so that nothing redirects before the source is verified, and the last on egress, so that nothing
- * rewrites after the port is restored.
+ * rewrites after the port is restored. `to_pod` comes first: without it a query that `from_pod` steers has no answer.
  */
 const vethPrograms = [
-  { name: 'from_pod', direction: 'ingress', place: 'first' },
   { name: 'to_pod', direction: 'egress', place: 'last' },
+  { name: 'from_pod', direction: 'ingress', place: 'first' },
 ] as const;
 const exitProgram = { name: 'guard_exit', direction: 'egress', place: 'last' } as const;
 
@@ -189,7 +189,24 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Puts `from_pod` and `to_pod` on the host sides of pods' veths, at most `tcxPinsMax` of them, or swaps in this version's, and
+   * Says before `attachEndpoints` that these interfaces are pods', where `judge` was never attached: `to_pod` drops what a bridge
+   * switches from an interface that it does not know, and the first pods would be cut off from those that come last. Where `judge` is
+   * attached it does nothing, because `judge` would believe sources that `from_pod` does not verify yet: then it gives false.
+   */
+  introducePods(ifindexes: readonly Ifindex[]): boolean {
+    if (this.hasJudged()) return false;
+    for (const ifindex of ifindexes) {
+      try {
+        this.addPodDevice(ifindex);
+      } catch {
+        // The interface is gone, as `attachEndpoints` says.
+      }
+    }
+    return true;
+  }
+
+  /**
+   * Puts `to_pod` and `from_pod` on the host sides of pods' veths, at most `tcxPinsMax` of them, or swaps in this version's, and
    * then lets `judge` believe what comes in there. On another thread, because the kernel waits at each link. Gives what failed, by
    * interface; the others are attached.
    */
@@ -209,6 +226,10 @@ export class Datapath implements Disposable {
     const ifindexes = veths.map(({ ifindex }) => ifindex);
     for (const each of vethPrograms) await this.#pinLinks(each, ifindexes, problems);
     forEach(({ ifindex }) => this.addPodDevice(ifindex));
+    for (const ifindex of problems.keys()) {
+      // Of one that was introduced.
+      if (!this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));
+    }
     return problems;
   }
 
@@ -228,18 +249,19 @@ export class Datapath implements Disposable {
     return detached;
   }
 
-  /** Has `guard_exit` at these ports of bridges of pods, and at no other. Gives what failed, by interface. */
+  /** Has `guard_exit` at these ports of bridges of pods, at most `tcxPinsMax`. Gives what failed, by interface. */
   async guardExits(ports: readonly Ifindex[]): Promise<ReadonlyMap<Ifindex, string>> {
     const problems = new Map<Ifindex, string>();
+    await this.#pinLinks(exitProgram, ports, problems);
+    return problems;
+  }
+
+  /** Removes `guard_exit` from all other interfaces. */
+  unguardExits(isWanted: (ifindex: Ifindex) => boolean): void {
     for (const name of readdirSync(this.paths.links)) {
       const match = /^guard_exit_(\d+)$/.exec(name);
-      if (match !== null && !ports.includes(Number(match[1]))) unlinkSync(this.paths.link(name));
+      if (match !== null && !isWanted(Number(match[1]))) unlinkSync(this.paths.link(name));
     }
-    for (let at = 0; at < ports.length; at += tcxPinsMax) {
-      // oxlint-disable-next-line no-await-in-loop -- the kernel makes one link at a time
-      await this.#pinLinks(exitProgram, ports.slice(at, at + tcxPinsMax), problems);
-    }
-    return problems;
   }
 
   /** Whether the links of `judge` are in place in all families of the kernel, asked of it. */
@@ -278,6 +300,13 @@ export class Datapath implements Disposable {
     this.holdLinks();
   }
 
+  /** Whether `judge` was attached, by this process or one before: at one hook, at least. */
+  protected hasJudged(): boolean {
+    return (
+      this.#held.size > 0 || judgeLinks().some(({ name }) => existsSync(this.paths.link(name)))
+    );
+  }
+
   /** From now on `judge` believes what comes in there. */
   protected addPodDevice(ifindex: Ifindex): void {
     const devices = this.map('pod_devices');
@@ -291,6 +320,17 @@ export class Datapath implements Disposable {
       if (link === null) continue;
       this.#held.get(name)?.[Symbol.dispose]();
       this.#held.set(name, link);
+    }
+  }
+
+  /** Whether `from_pod` is there. */
+  #isVerified(ifindex: Ifindex): boolean {
+    try {
+      using link = BpfLink.openPinned(this.paths.link(`from_pod_${ifindex}`));
+      const info = link.info();
+      return info.kind === 'tcx' && info.ifindex === ifindex;
+    } catch {
+      return false;
     }
   }
 

@@ -16,14 +16,7 @@ import { Datapath } from './datapath.ts';
 import { type NodeDevices, writeNodeDevices } from './device-maps.ts';
 import { NodeGroup } from './group.ts';
 import { readHeavyEndpoints } from './heavy-endpoints.ts';
-import {
-  attachGuard,
-  attachJudge,
-  fillSlots,
-  guardLinks,
-  guardPlace,
-  judgeLinks,
-} from './hook-links.ts';
+import { attachGuard, attachJudge, fillSlots, guardLinks, guardPlace } from './hook-links.ts';
 import { type MapName, type ProgramName, pinPaths, programNames } from './paths.ts';
 import {
   makeDirectories,
@@ -108,7 +101,7 @@ export class LoadedDatapath extends Datapath {
     fillSlots(object);
     for (const name of programNames) replacePin(object.program(name), paths.program(name), proxy);
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
-    if (datapath.#hasJudged()) attachJudge(datapath);
+    if (datapath.hasJudged()) attachJudge(datapath);
     datapath.#hold();
     datapath.#queryPace = duplicateOf(object.map('query_pace'));
     datapath.#swapVeths();
@@ -202,11 +195,6 @@ export class LoadedDatapath extends Datapath {
   #isGuarded(): boolean {
     if (this.#options.cgroupPath === null) return true;
     return guardLinks.every(([program]) => existsSync(this.paths.link(program)));
-  }
-
-  /** Whether a start before this one enforced. */
-  #hasJudged(): boolean {
-    return judgeLinks().some(({ name }) => existsSync(this.paths.link(name)));
   }
 
   /** Interfaces that an agent of before `pod_devices` attached to. */

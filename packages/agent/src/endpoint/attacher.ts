@@ -3,8 +3,9 @@
 
 /**
  * Pods' interfaces: says what `endpoints` is to hold, and then puts the programs on the veths. In this order, so
- * that a running pod loses no packet: `from_pod` drops what comes from an address that is not in `endpoints`.
- * A pod whose interface is not found is not in the map, so that its traffic is dropped.
+ * that a running pod loses no packet: `from_pod` drops what comes from an address that is not in `endpoints`. For the same
+ * reason all interfaces are introduced before the first program of a first start: `to_pod` drops what a bridge switches from unknown
+ * ones. A pod whose interface is not found is not in the map, so that its traffic is dropped.
  */
 
 import { tcxPinsMax } from '@tandem/bpf-loader-node/link-pins';
@@ -103,7 +104,7 @@ export class Attacher {
 
   /**
    * After the entries are in the kernel. Gives what could not be done.
-   * @throws TandemError only when the agent stops before all programs are attached: then nothing may rely on them
+   * @throws TandemError only when the agent stops before all is attached: then nothing may rely on it
    */
   async attach(
     { endpoints }: AttachPlan,
@@ -115,9 +116,7 @@ export class Attacher {
       if (!wanted.has(vethIfindex)) wanted.set(vethIfindex, endpoint);
     }
     const problems = await this.#attachAll([...wanted.values()], checked);
-    if (this.#isStopped) {
-      throw new TandemError('TANDEM_STOPPING', 'the agent stops before all pods have programs');
-    }
+    this.#requireRunning();
     const diagnostics = [...problems].map(([ifindex, problem]) =>
       notAttached(wanted.get(ifindex)!, problem),
     );
@@ -128,12 +127,11 @@ export class Attacher {
     }
     const { state, rtnetlink } = this.#view;
     const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
-    return [
-      ...diagnostics,
-      ...failed.map(notPinned),
-      ...this.writeDevices(),
-      ...(await this.#guardExits()),
-    ];
+    this.#requireRunning();
+    const unwritten = this.writeDevices();
+    const unguarded = await this.#guardExits();
+    this.#requireRunning();
+    return [...diagnostics, ...failed.map(notPinned), ...unwritten, ...unguarded];
   }
 
   /** From when this resolves on nothing is attached any more. */
@@ -153,9 +151,14 @@ export class Attacher {
   /** After `writeDevices`: between trusted ports everything passes. */
   async #guardExits(): Promise<readonly Diagnostic[]> {
     const { trustedPorts } = this.devices();
-    const guarding = this.#datapath.guardExits(trustedPorts.map(({ ifindex }) => ifindex));
-    this.#attaching = guarding;
-    const failed = await guarding;
+    const ports = trustedPorts.map(({ ifindex }) => ifindex);
+    this.#datapath.unguardExits((ifindex) => ports.includes(ifindex));
+    const failed = new Map<Ifindex, string>();
+    await this.#inParts(ports, async (some) => {
+      for (const [ifindex, problem] of await this.#datapath.guardExits(some)) {
+        failed.set(ifindex, problem);
+      }
+    });
     return trustedPorts.flatMap(({ name, ifindex }) => {
       const problem = failed.get(ifindex);
       return problem === undefined ? [] : [notGuarded(name, problem)];
@@ -174,6 +177,31 @@ export class Attacher {
     );
   }
 
+  /**
+   * At a first start: pods, and machines behind trusted ports, speak to pods of which some have programs already, also
+   * if this process is killed before the others have them.
+   */
+  #introduce(ifindexes: readonly Ifindex[]): void {
+    if (!this.#datapath.introducePods(ifindexes)) return;
+    // What fails is said by `writeDevices`. Not `onDevices`: ARP of pods without `from_pod` would be dropped.
+    this.#datapath.setNodeDevices(this.devices());
+  }
+
+  #requireRunning(): void {
+    if (!this.#isStopped) return;
+    throw new TandemError('TANDEM_STOPPING', 'the agent stops before all pods have programs');
+  }
+
+  /** Links that another thread makes, of so many interfaces at a time. No part begins once the agent stops. */
+  async #inParts<T>(all: readonly T[], work: (some: readonly T[]) => Promise<void>): Promise<void> {
+    for (let at = 0; at < all.length && !this.#isStopped; at += tcxPinsMax) {
+      const attaching = work(all.slice(at, at + tcxPinsMax));
+      this.#attaching = attaching;
+      // oxlint-disable-next-line no-await-in-loop -- the kernel makes one link at a time
+      await attaching;
+    }
+  }
+
   /** Gives what failed, by interface. */
   async #attachAll(
     endpoints: readonly AttachedEndpoint[],
@@ -183,12 +211,9 @@ export class Attacher {
     const veths = endpoints
       .map(({ interface: found }) => vethOf(found))
       .filter(({ ifindex, mac }) => checked === 'all' || !this.#isOurs(ifindex, mac));
-    for (let at = 0; at < veths.length && !this.#isStopped; at += tcxPinsMax) {
-      const some = veths.slice(at, at + tcxPinsMax);
-      const attaching = this.#datapath.attachEndpoints(some);
-      this.#attaching = attaching;
-      // oxlint-disable-next-line no-await-in-loop -- the kernel makes one link at a time
-      const failed = await attaching;
+    this.#introduce(veths.map(({ ifindex }) => ifindex));
+    await this.#inParts(veths, async (some) => {
+      const failed = await this.#datapath.attachEndpoints(some);
       for (const { ifindex, mac } of some) {
         const problem = failed.get(ifindex);
         if (problem === undefined) this.#attached.set(ifindex, mac);
@@ -197,7 +222,7 @@ export class Attacher {
           problems.set(ifindex, problem);
         }
       }
-    }
+    });
     return problems;
   }
 
