@@ -113,9 +113,9 @@ export const kubeSayMs = 500;
  */
 export const removeWaitMs = 120_000;
 export const removePollMs = 100;
-/** Tries of a removal to delete the nft tables of ARP, which cut pods off without from_pod, and the pause between two. */
-export const removeArpTries = 3;
-export const removeArpPauseMs = 500;
+/** Tries to delete or change the nft tables of ARP, which cut pods off without from_pod or with another mark, and the pause between two. */
+export const arpTries = 3;
+export const arpPauseMs = 500;
 /** Within this time a container runtime has read its network configurations again after a change. */
 export const runtimeSettleMs = 2000;
 /** Policies whose redirects `status` lists; it counts the others. */

@@ -17,7 +17,7 @@ import type { AgentConfig } from './config.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
 import { MarkWatch } from './firewall/mark-watch.ts';
 import { datagramsPerQueryRate } from './limits.ts';
-import { acceptFormerMark, removeArpTables } from './node/arp-guard.ts';
+import { acceptFormerMark, removeArpTables, retryArp } from './node/arp-guard.ts';
 import type { NetworkRulesOptions } from './node/network-rules.ts';
 import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
@@ -53,8 +53,9 @@ export class NodeDatapath {
       routingTable: this.#rules.routingTable,
       log: this.#log,
     });
-    this.#rules = { ...this.#rules, mark: await this.#mark.choose() };
-    await this.#leaveFormerMark();
+    const mark = await this.#leaveFormerMark(await this.#mark.choose());
+    this.#mark.keep(mark);
+    this.#rules = { ...this.#rules, mark };
     this.#datapath = this.#load(view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
@@ -104,17 +105,24 @@ export class NodeDatapath {
   /**
    * The tables of ARP test the bit that `from_pod` sets: with another bit they would drop all ARP of bridged pods until they are written
    * again, after pods' programs are attached, and for good if this start fails before. Without pins there is no `from_pod`.
+   * Gives the bit to go on with: the former one where nft fails and no option names another, for `mark-taken` cuts off less.
    */
-  async #leaveFormerMark(): Promise<void> {
-    const { mark } = this.#rules;
+  async #leaveFormerMark(chosen: number): Promise<number> {
     const former = readPinnedSettings(this.#config.bpffsDir)?.mark ?? null;
-    if (former === mark) return;
+    if (former === chosen) return chosen;
     try {
-      await (former === null ? removeArpTables() : acceptFormerMark(former, mark));
+      await retryArp(() =>
+        former === null ? removeArpTables() : acceptFormerMark(former, chosen),
+      );
+      return chosen;
     } catch (error) {
-      this.#log.warn('nft tables of a former start cannot be changed: they may drop ARP of pods', {
+      const mark = this.#config.mark === 'auto' ? (former ?? chosen) : chosen;
+      const what =
+        mark === chosen ? 'they may drop ARP of pods' : 'the mark of that start stays in force';
+      this.#log.error(`nft tables of a former start cannot be changed: ${what}`, {
         error: TandemError.from(error),
       });
+      return mark;
     }
   }
 

@@ -72,6 +72,11 @@ export class MarkWatch {
     return mark;
   }
 
+  /** The bit that is used, where it is not the chosen one. */
+  keep(mark: number): void {
+    this.#mark = mark;
+  }
+
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#watch?.close();

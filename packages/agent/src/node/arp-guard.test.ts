@@ -211,6 +211,28 @@ insideNamespace(import.meta, () => {
     await guard.ensure();
   });
 
+  test('starts with another mark that fail one after the other keep the table, with the bits of all', async () => {
+    guard.set({ podBridges: ['cni0', 'cni1'], trustedPorts: [portOf('router.100')] });
+    await guard.ensure();
+    const tested = (): readonly string[] =>
+      [...nft('list', 'table', 'arp', 'tandem').matchAll(/mark & (0x\w+) == /g)].map((each) =>
+        Number(each[1]).toString(16),
+      );
+    const handle = (): string => nft('--handle', 'list', 'table', 'arp', 'tandem');
+    await acceptFormerMark(mark, 0x40);
+    const written = handle();
+    await acceptFormerMark(mark, 0x40);
+    assert.equal(handle(), written, 'it has both');
+    assert.deepEqual(tested(), ['1040', '1040']);
+    await acceptFormerMark(mark, 0x20);
+    assert.deepEqual(tested(), ['1060', '1060']);
+    await acceptFormerMark(mark, 0x80000000);
+    assert.deepEqual(tested(), ['80001060', '80001060']);
+    await acceptFormerMark(0x100, 0x40);
+    assert.doesNotMatch(nft('list', 'tables'), /tandem/, 'a table that tests no former bit');
+    await guard.ensure();
+  });
+
   test('a port that is gone is left out, and a table without bridges goes', async () => {
     ip('link delete router.100');
     guard.set({ podBridges: ['cni0'], trustedPorts: [] });

@@ -10,8 +10,10 @@
  * for the next interface of that name.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Ifindex } from '@tandem/core/ids';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { arpPauseMs, arpTries } from '../limits.ts';
 import { run } from './command.ts';
 import { bitPattern, chainLines, isShownAs, nftTable } from './nft-table.ts';
 
@@ -41,6 +43,8 @@ type Tables = Readonly<Partial<Record<ArpFamily, Table>>>;
 /** NFT_NETDEVICE_MAX of the kernel is 256, for one chain. */
 const chainDevicesMax = 255;
 const hex = (value: number): string => `0x${value.toString(16)}`;
+/** The bits of the mark that a rule of the table `arp` tests, as nft shows them. */
+const testedBits = /(?<= meta mark & )0x[\da-f]+(?= == )/g;
 /** A name that nft would not take as it is between quotes: it has no escape there, and an asterisk at the end means all that begin so. */
 const oddName = /["\p{Cc}\uFFFD]|\*$/u;
 
@@ -96,14 +100,27 @@ export class ArpGuard {
 
 /**
  * ARP that has either bit passes, until the tables are written again: while a start replaces `from_pod`, and for good if it fails. A table
- * that does not test `former` is removed. @throws TandemError
+ * of several such starts tests the bits of all of them. One that does not test `former` is removed. @throws TandemError
  */
 export async function acceptFormerMark(former: number, mark: number): Promise<void> {
   const shown = (await showTables()).get('arp') ?? '';
-  const test = new RegExp(`(?<= meta mark & )${bitPattern(former)}(?= == )`, 'g');
-  const both = shown.replaceAll(test, hex(former | mark));
-  if (both === shown) return removeArpTables();
+  const tested = [...shown.matchAll(testedBits)].map(([bits]) => Number(bits));
+  const isPassed = (bit: number): boolean => tested.every((bits) => (bits & bit) !== 0);
+  if (tested.length === 0 || !isPassed(former)) return removeArpTables();
+  if (isPassed(mark)) return;
+  const both = shown.replaceAll(testedBits, (bits) => hex((Number(bits) | mark) >>> 0));
   await run('nft', ['-f', '-'], `delete table arp ${nftTable}\n${both}`);
+}
+
+/** Repeats what changes these tables although nft fails once, as by its timeout under load. @throws TandemError */
+export async function retryArp(work: () => Promise<void>, tries: number = arpTries): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (tries <= 1) throw error;
+    await delay(arpPauseMs);
+    await retryArp(work, tries - 1);
+  }
 }
 
 /** Without these tables, bridged pods have ARP whatever `from_pod` does. @throws TandemError */

@@ -6,15 +6,13 @@
  * group, so that no agent runs that would make it again.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { removePins } from '@tandem/datapath/datapath';
 import { unshareSearch } from '@tandem/datapath/pins';
 import { NTF_STICKY, RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { removeArpPauseMs, removeArpTries } from '../limits.ts';
 import { removeRedirects } from '../redirect/redirect-stack.ts';
-import { removeArpTables } from './arp-guard.ts';
+import { removeArpTables, retryArp } from './arp-guard.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
 import { nftTable } from './nft-table.ts';
 
@@ -54,15 +52,11 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
   return problems;
 }
 
-/** Deletes them although nft fails once, as by its timeout under load. @throws TandemError with what is left to do */
-async function removeArp(tries = removeArpTries): Promise<void> {
+/** @throws TandemError with what is left to do */
+async function removeArp(): Promise<void> {
   try {
-    await removeArpTables();
+    await retryArp(removeArpTables);
   } catch (error) {
-    if (tries > 1) {
-      await delay(removeArpPauseMs);
-      return removeArp(tries - 1);
-    }
     throw new TandemError(
       'TANDEM_COMMAND',
       `${TandemError.from(error).message}: if they are there, pods behind bridges are cut off until \`nft delete table arp ${nftTable}\``,

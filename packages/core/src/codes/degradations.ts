@@ -72,8 +72,8 @@ const degradationRows = {
   'arp-unguarded': {
     severity: 'warning',
     meaning:
-      "nft cannot keep ARP of unknown pods behind bridges from the node, so such a pod can make entries in the node's neighbour table",
-    fix: 'run a kernel with CONFIG_NF_TABLES_ARP and CONFIG_NF_TABLES_NETDEV, or fix the error that the message quotes; the agent tries again every few seconds',
+      "nft cannot keep ARP of unknown pods behind bridges from the node, so such a pod can make entries in the node's neighbour table; tables of a former start that tests another bit of the mark drop ARP of all pods behind bridges",
+    fix: 'run a kernel with CONFIG_NF_TABLES_ARP and CONFIG_NF_TABLES_NETDEV, or fix the error that the message quotes; the agent tries again every few seconds. If pods behind bridges are cut off: nft delete table arp tandem',
   },
   'ipv6-loopback-off': {
     severity: 'error',
