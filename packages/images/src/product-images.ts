@@ -9,18 +9,19 @@ import { join } from 'node:path';
 import { openArchive } from './archive.ts';
 import { baseFiles, proxyUid, unpackNode } from './base-layer.ts';
 import { type BuiltIn, builtInCheckout, productDirectory, productFiles } from './bundle.ts';
-import { crossBuild, crossTool } from './cross-build.ts';
-import { inputsFor, npmPack, otherTools } from './inputs.ts';
-import { type Architecture, lockPath, parseLock, renewal } from './lock.ts';
+import { inputsFor, npmPack } from './inputs.ts';
+import { type Architecture, type Lock, lockPath, parseLock, renewal } from './lock.ts';
 import {
   inputCache,
   installedPackages,
   machineArchitecture,
   machineDistribution,
 } from './machine.ts';
+import { crossTool, nativeBuild } from './native-build.ts';
 import { type Image, layerOf } from './oci.ts';
 import { PackageRoot } from './package-root.ts';
 import type { TarFile } from './tar.ts';
+import { clangOf, type Machine, otherTools } from './tools.ts';
 
 /** As the programs in packages/agent/bin and packages/dns-proxy/bin set them, with the reasons. */
 const environment = {
@@ -42,20 +43,23 @@ export interface LayersOptions {
   readonly architecture?: Architecture;
   /** Refuse inputs and tools that the lock does not name. Default: take them, and say so. */
   readonly isLocked?: boolean;
+  /** Default: that of the checkout. */
+  readonly lock?: Lock;
 }
 
 /** Files of both images, layer by layer. `root`: directory of the built checkout. */
 export async function productLayers(
   root: string,
-  { architecture = machineArchitecture(), isLocked = false }: LayersOptions = {},
+  options: LayersOptions = {},
 ): Promise<readonly (readonly TarFile[])[]> {
   const machine = machineArchitecture();
+  const { architecture = machine, isLocked = false } = options;
   const isCross = architecture !== machine;
-  const lock = parseLock(readFileSync(join(root, lockPath), 'utf8'));
+  const { lock = parseLock(readFileSync(join(root, lockPath), 'utf8')) } = options;
   const distribution = machineDistribution();
-  const seen = { installed: installedPackages(), node: process.versions.node };
   // Another distribution has other versions of all of them, and is reported itself.
-  const others = lock.distribution === distribution ? otherTools(lock, machine, seen) : [];
+  const others =
+    lock.distribution === distribution ? otherTools(lock, architecture, machineTools()) : [];
   if (isLocked && others.length > 0) {
     throw new Error(
       `${others.join('\n')}\ninstall the versions of the lock, or renew it: ${renewal}`,
@@ -72,10 +76,16 @@ export async function productLayers(
     });
     const packages = new PackageRoot(inputs.packages, architecture, join(scratch, 'packages'));
     const node = unpackNode(inputs.node, join(scratch, 'node'));
-    const builtIn: BuiltIn = isCross
+    // What the checkout has may be of a compiler that was there before.
+    const isBuiltHere = isCross || isLocked;
+    const builtIn: BuiltIn = isBuiltHere
       ? (name) => join(scratch, 'built', name)
       : builtInCheckout(root);
-    if (isCross) crossBuild(root, { packages, nodeHeaders: node.headers, builtIn });
+    if (isBuiltHere) {
+      const cross = isCross ? { packages, nodeHeaders: node.headers } : null;
+      const clang = isLocked ? clangOf(lock, machine) : null;
+      nativeBuild(root, { architecture, clang, cross, builtIn });
+    }
     const addons = [
       join(builtIn('bpf-loader-node'), 'bpf_loader.node'),
       join(builtIn('dns-sockets'), 'dns_sockets.node'),
@@ -85,6 +95,14 @@ export async function productLayers(
   } finally {
     rmSync(scratch, { recursive: true });
   }
+}
+
+function machineTools(): Machine {
+  return {
+    architecture: machineArchitecture(),
+    installed: installedPackages(),
+    node: process.versions.node,
+  };
 }
 
 function say(line: string): void {
