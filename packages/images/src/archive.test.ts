@@ -147,6 +147,41 @@ test('the version is that which apt would install, with its hash, though a newer
   assert.deepEqual(archive.closureOf(['one']), versions.slice(1));
 });
 
+test('where the indices cannot be updated, opening fails and names the fix, or takes those of the machine', () => {
+  publish('archive', [
+    { name: 'one', version: '1', architecture: machine, depends: 'two' },
+    { name: 'two', version: '2', architecture: machine },
+  ]);
+  execFileSync('apt-get', ['update', '-qq'], { stdio: 'pipe' });
+  rmSync(join(directory, 'hook'));
+  const files = filesOf(owned);
+  write('sources/third-party.list', `deb [trusted=yes] file:${directory}/gone ./\n`);
+  assert.throws(
+    () => openArchive(machine),
+    new RegExp(`${directory}/gone.*\\n(.*\\n)*.*each source .* have ${machine}: disable`),
+  );
+  const reasons: string[] = [];
+  using archive = openArchive(machine, (reason) => void reasons.push(reason));
+  assert.match(reasons.join(), new RegExp(`^apt-get update .* failed: .*${directory}/gone`));
+  const chosen = archive.closureOf(['one']);
+  assert.deepEqual(
+    chosen.map(({ name, version }) => [name, version]),
+    [
+      ['two', '2'],
+      ['one', '1'],
+    ],
+  );
+  const to = join(directory, 'to');
+  mkdirSync(to);
+  archive.download(chosen, to);
+  assert.equal(filesOf(to).length, 2);
+  assert.deepEqual(
+    filesOf(owned).filter((name) => name !== 'sources/third-party.list'),
+    files,
+  );
+  assert.ok(!existsSync(join(directory, 'hook')));
+});
+
 test('a simulation is read, also of a package that is installed', () => {
   const text = `Reading package lists...
 Inst libc6 (2.36-9+deb12u14 Debian:12.15/oldstable, Debian-Security:12 [arm64])

@@ -23,8 +23,11 @@ export interface Archive extends Disposable {
   download(inputs: readonly Input[], directory: string): void;
 }
 
+/** Called with why the indices cannot be updated: those that the machine has are taken then. Null: opening fails. */
+export type OnStale = ((reason: string) => void) | null;
+
 /** @throws Error when the archive is not reachable or has nothing of this architecture */
-export function openArchive(architecture: Architecture): Archive {
+export function openArchive(architecture: Architecture, onStale: OnStale = null): Archive {
   const directory = mkdtempSync(join(tmpdir(), 'tandem-apt-'));
   const apt = (program: string, args: readonly string[], cwd = directory): string =>
     // APT_CONFIG is read before the machine's configuration, which wins then; this file is read after it.
@@ -41,12 +44,24 @@ export function openArchive(architecture: Architecture): Archive {
       mkdirSync(join(directory, part), { recursive: true });
     }
     writeFileSync(join(directory, 'status'), '');
-    writeFileSync(join(directory, 'apt.conf'), configuration(directory, architecture));
-    // Without --error-on=any an index that cannot be fetched is a warning, and packages seem to be gone.
-    apt('apt-get', ['update', '-qq', '--error-on=any']);
+    const configure = (state: string): void =>
+      writeFileSync(join(directory, 'apt.conf'), state + configuration(directory, architecture));
+    configure(ownState(directory));
+    try {
+      // Without --error-on=any an index that cannot be fetched is a warning, and packages seem to be gone.
+      apt('apt-get', ['update', '-qq', '--error-on=any']);
+    } catch (error) {
+      const reason = failure(`apt-get update for ${architecture} failed`, error);
+      if (onStale === null) {
+        const fix = `each source in /etc/apt must be reachable and have ${architecture}: disable what does not`;
+        throw new Error(`${reason.message}\n${fix}`, { cause: error });
+      }
+      onStale(reason.message);
+      configure('');
+    }
   } catch (error) {
     close();
-    throw failure(`apt-get update for ${architecture} failed`, error);
+    throw error;
   }
   const versionsOf = (names: readonly string[]): readonly Input[] => {
     // Its exit code is that of a failure where one name is unknown: it is asked for known names alone.
@@ -83,20 +98,25 @@ export function openArchive(architecture: Architecture): Archive {
   };
 }
 
-/** Lists and trees of the machine's are cleared first: setting a value of them adds to what is there. */
-function configuration(directory: string, architecture: Architecture): string {
+/** Indices that are not the machine's. A tree is cleared first, because the machine may have set what is below it. */
+function ownState(directory: string): string {
   return `#clear Dir::State;
-#clear Dir::Cache;
+Dir::State "${directory}/state";
+Dir::State::lists "lists/";
+Dir::State::cdroms "cdroms.list";
+`;
+}
+
+/** Lists of the machine's are cleared first: setting a value of them adds to what is there. */
+function configuration(directory: string, architecture: Architecture): string {
+  return `#clear Dir::Cache;
 #clear APT::Architectures;
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 #clear Acquire::Languages;
-Dir::State "${directory}/state";
-Dir::State::lists "lists/";
-Dir::State::cdroms "cdroms.list";
-Dir::State::extended_states "extended_states";
 Dir::State::status "${directory}/status";
+Dir::State::extended_states "${directory}/extended_states";
 Dir::Cache "${directory}/cache";
 Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "pkgcache.bin";

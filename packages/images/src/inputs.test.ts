@@ -58,10 +58,13 @@ interface Case {
   readonly candidates?: readonly Input[];
   readonly isLocked?: boolean;
   readonly isCross?: boolean;
+  /** Whether the indices cannot be updated. */
+  readonly isOffline?: boolean;
   readonly distribution?: string;
   /** Contents of a downloaded file. */
   readonly content?: (of: Input) => string;
   readonly lock?: Lock;
+  readonly cache?: string;
 }
 
 function got({
@@ -90,8 +93,12 @@ function got({
   return inputsFor(options.lock ?? lock, {
     ...{ architecture: 'arm64', isLocked: true, isCross: false, distribution: 'debian-12', cache },
     ...options,
-    open: () => {
+    open: (_, onStale) => {
       opened++;
+      if (options.isOffline === true) {
+        if (onStale === null) throw new Error('the archive is not reachable');
+        onStale('the archive is not reachable');
+      }
       return archive;
     },
     pack: (each, directory) => write(`${each.name}-${each.version}.tgz`, each, directory),
@@ -164,6 +171,18 @@ test('another distribution than that of the lock fails a locked build, and other
     'libc6 2.36-10',
   );
   assert.match(said.join('\n'), /images\.lock is for debian-12/);
+});
+
+test('where the indices cannot be updated, a build that is not locked takes those of the machine, and says so', () => {
+  const distribution = 'ubuntu-24.04';
+  const options = { distribution, isOffline: true, isLocked: false };
+  assert.deepEqual(textsOf(got({ ...options, index: newer }))[0], 'libc6 2.36-10');
+  assert.match(said.join('\n'), /^the archive is not reachable\n.*: apt-get update renews/m);
+  assert.throws(() => got({ ...options, isCross: true }), /not reachable/);
+  assert.throws(
+    () => got({ isOffline: true, index: newer, cache: `${cache}/new` }),
+    /not reachable/,
+  );
 });
 
 for (const isLocked of [true, false]) {

@@ -8,7 +8,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import type { Archive } from './archive.ts';
+import type { Archive, OnStale } from './archive.ts';
 import { cachedPath, fetched, requireHash } from './input-cache.ts';
 import { type Architecture, type Input, inputsOf, type Lock, lockPath, renewal } from './lock.ts';
 
@@ -29,7 +29,7 @@ export interface InputsOptions {
   readonly distribution: string;
   /** Directory of files by their SHA-256. */
   readonly cache: string;
-  readonly open: (architecture: Architecture) => Archive;
+  readonly open: (architecture: Architecture, onStale: OnStale) => Archive;
   /** Writes the package from the npm registry to `directory`. */
   readonly pack: (input: Input, directory: string) => void;
   readonly say: (line: string) => void;
@@ -69,7 +69,10 @@ function packagesFor(lock: Lock, options: InputsOptions): readonly string[] {
       `${lockPath} is for ${lock.distribution}, and this machine is ${distribution}: build on ${lock.distribution}, or renew the lock here: ${renewal}`,
     );
   }
-  using archive = open(architecture);
+  const onStale = (reason: string): void =>
+    say(`${reason}\ntaken are the indices that this machine has: apt-get update renews them`);
+  // The machine's own indices have nothing of another architecture.
+  using archive = open(architecture, isLocked || isCross ? null : onStale);
   const download = (wanted: readonly Input[], directory: string): void =>
     archive.download(wanted, directory);
   const lacking = isSame ? lackingIn(archive, inputs, cache) : [];
