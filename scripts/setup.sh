@@ -105,6 +105,20 @@ need_npm() {
 	command -v npm >/dev/null || apt_install npm
 }
 
+# Images have the Node.js that npm fetches, unless it is in the cache of packages/images/src/machine.ts.
+need_npm_for_images() {
+	local cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/tandem/images architecture kind of name version hash
+	architecture=$(dpkg --print-architecture)
+	case " $* " in
+	*" --update-lock "*) need_npm ;;
+	*" --arch amd64 "* | *" --arch=amd64 "*) architecture=amd64 ;;
+	*" --arch arm64 "* | *" --arch=arm64 "*) architecture=arm64 ;;
+	esac
+	while read -r kind of name version hash; do
+		[ "$kind $of" != "node $architecture" ] || [ -e "$cache/$hash" ] || need_npm
+	done <packaging/images.lock
+}
+
 npm_install() {
 	npm install --no-audit --no-fund --ignore-scripts --prefix .tools/npm "$1" >.tools/npm.log 2>&1 ||
 		{ tail -5 .tools/npm.log >&2; fail "npm could not install $1"; }
@@ -177,8 +191,7 @@ setup() {
 	cluster) apt_install "${packages_cluster[@]}" ;;
 	images) setup_cross_compiler "$@" ;;
 	esac
-	# Images have the Node.js that npm fetches.
-	case "$1" in images | test | cluster | chaos) need_npm ;; esac
+	case "$1" in images | test | cluster | chaos) need_npm_for_images "$@" ;; esac
 	if [[ $1 = test && " $* " = *" --full "* ]]; then
 		setup_compilers
 	fi

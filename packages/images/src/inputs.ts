@@ -9,7 +9,7 @@
 
 import { execFileSync } from 'node:child_process';
 import type { Archive, OnStale } from './archive.ts';
-import { cachedPath, fetched, requireHash } from './input-cache.ts';
+import { cachedPath, fetched, requireHash, trim } from './input-cache.ts';
 import { type Architecture, type Input, inputsOf, type Lock, lockPath, renewal } from './lock.ts';
 
 /** Packages whose files are in the images; those that they depend on follow. */
@@ -51,6 +51,7 @@ export function inputsFor(lock: Lock, options: InputsOptions): Inputs {
   }
   const packages = packagesFor(lock, options);
   const [program = ''] = fetched([node], cache, ([input = node], to) => pack(input, to));
+  trim(cache, lock.inputs);
   return { packages, node: program };
 }
 

@@ -40,8 +40,8 @@ export function installedPackages(): ReadonlyMap<string, string> {
   );
 }
 
-/** Inputs of images that were fetched, kept when checkouts come and go. */
-export function inputCache(): string {
-  const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+/** Inputs of images that were fetched, kept when checkouts come and go. `configured`: value of XDG_CACHE_HOME; an empty one is none. */
+export function inputCache(configured: string | undefined = process.env['XDG_CACHE_HOME']): string {
+  const base = configured || join(homedir(), '.cache');
   return join(base, 'tandem/images');
 }
