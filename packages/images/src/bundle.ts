@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { type BuildResult, build } from 'esbuild';
 import { fileCapability } from './file-capability.ts';
-import type { Origin, TarFile } from './tar.ts';
+import type { DebianOrigin, Origin, TarFile } from './tar.ts';
 
 /** Where all of it is in an image. */
 export const productDirectory = 'opt/tandem';
@@ -88,9 +88,16 @@ export async function bundles(
   });
 }
 
+export interface ProductOptions {
+  /** Default: in the checkout. */
+  readonly builtIn?: BuiltIn;
+  /** Packages whose libraries are in the static programs. */
+  readonly linked?: readonly DebianOrigin[];
+}
+
 export async function productFiles(
   root: string,
-  builtIn: BuiltIn = builtInCheckout(root),
+  { builtIn = builtInCheckout(root), linked = [] }: ProductOptions = {},
 ): Promise<readonly TarFile[]> {
   const { outputFiles, metafile } = await bundles(root, {
     entries: programs,
@@ -113,10 +120,14 @@ export async function productFiles(
     }),
     file('package.json', Buffer.from('{"type":"module"}')),
     ...Object.entries(built).map(([path, name]) => {
-      const mode = path.startsWith('bin/') ? 0o755 : 0o644;
+      const isProgram = path.startsWith('bin/');
       const capability = capabilities[path];
-      const content = file(path, readFileSync(join(builtIn(name), basename(path))), mode);
-      return capability === undefined ? content : { ...content, capability };
+      const bytes = readFileSync(join(builtIn(name), basename(path)));
+      return {
+        ...file(path, bytes, isProgram ? 0o755 : 0o644),
+        ...(isProgram ? { origin: { kind: 'linked', libraries: linked } as const } : {}),
+        ...(capability === undefined ? {} : { capability }),
+      };
     }),
     ...loadedLibraries.flatMap((name) =>
       libraryFiles(name, join(root, 'packages/runtime'), new Set()),

@@ -9,8 +9,10 @@
 import { execFileSync } from 'node:child_process';
 import { dirname } from 'node:path';
 import { type BuiltIn, sourceOf } from './bundle.ts';
+import { staticPackage } from './inputs.ts';
 import type { Architecture } from './lock.ts';
-import { type PackageRoot, triplets } from './package-root.ts';
+import { installedOrigin, type PackageRoot, triplets } from './package-root.ts';
+import type { DebianOrigin } from './tar.ts';
 
 export interface NativeOptions {
   readonly architecture: Architecture;
@@ -61,13 +63,27 @@ interface Variables {
   readonly loader: readonly string[];
 }
 
+function staticLibraryOf({ triplet }: PackageRoot): string {
+  return `usr/lib/${triplet}/libc.a`;
+}
+
+/** Package of the C library that static programs have. `packages`: null where this machine's compiler builds them. */
+export function linkedLibrary(
+  packages: PackageRoot | null,
+  architecture: Architecture,
+): DebianOrigin {
+  return packages === null
+    ? installedOrigin(staticPackage, architecture)
+    : packages.originOf(staticLibraryOf(packages));
+}
+
 function same(compiler: string): Variables {
   return { programs: [`CC=${compiler}`], addons: [`CC=${compiler}`], loader: [] };
 }
 
 function others(compiler: string, { packages, nodeHeaders }: Cross): Variables {
   // The C library of Debian's cross compiler is older than Debian's.
-  const staticLibrary = dirname(packages.pathOf(`usr/lib/${packages.triplet}/libc.a`));
+  const staticLibrary = dirname(packages.pathOf(staticLibraryOf(packages)));
   // Debug information has the paths of headers, and these headers are somewhere else in each build.
   const mapped = `-ffile-prefix-map=${nodeHeaders}=/usr/include/node`;
   return {

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync } from '
 import { basename, dirname, join, sep } from 'node:path';
 import { linksOf } from './elf.ts';
 import type { Architecture } from './lock.ts';
-import type { Origin, TarFile } from './tar.ts';
+import type { DebianOrigin, TarFile } from './tar.ts';
 
 /** Directory names of GNU for what differs by architecture. */
 export const triplets: Readonly<Record<Architecture, string>> = {
@@ -16,15 +16,17 @@ export const triplets: Readonly<Record<Architecture, string>> = {
   arm64: 'aarch64-linux-gnu',
 };
 
+const originFormat = '--showformat=${Package}\t${Version}\t${source:Package}';
+
 interface Unpacked {
   readonly directory: string;
-  readonly origin: Origin;
+  readonly origin: DebianOrigin;
 }
 
 interface Found {
   /** Path on this machine. */
   readonly path: string;
-  readonly origin: Origin;
+  readonly origin: DebianOrigin;
 }
 
 export class PackageRoot {
@@ -50,6 +52,11 @@ export class PackageRoot {
   /** Path of a shared library on this machine. @throws Error when no package has it */
   libraryPath(name: string): string {
     return this.#library(name).path;
+  }
+
+  /** Package that has the file. @throws Error when none has it */
+  originOf(path: string): DebianOrigin {
+    return this.#find([path]).origin;
   }
 
   /** Names in a directory of any of the packages. */
@@ -117,11 +124,19 @@ export class PackageRoot {
   }
 }
 
-function originOf(archive: string): Origin {
-  const format = '${Package}\t${Version}\t${source:Package}';
-  const text = execFileSync('dpkg-deb', [`--showformat=${format}`, '--show', archive], {
-    encoding: 'utf8',
-  });
+function originOf(archive: string): DebianOrigin {
+  return parseOrigin(
+    execFileSync('dpkg-deb', [originFormat, '--show', archive], { encoding: 'utf8' }),
+  );
+}
+
+/** A package that is installed on this machine. @throws Error when it is not */
+export function installedOrigin(name: string, architecture: Architecture): DebianOrigin {
+  const args = [originFormat, '--show', `${name}:${architecture}`];
+  return parseOrigin(execFileSync('dpkg-query', args, { encoding: 'utf8' }));
+}
+
+function parseOrigin(text: string): DebianOrigin {
   const [name = '', version = '', source = ''] = text.trim().split('\t');
   return { kind: 'debian', name, version, source };
 }

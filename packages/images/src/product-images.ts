@@ -17,7 +17,7 @@ import {
   machineArchitecture,
   machineDistribution,
 } from './machine.ts';
-import { crossTool, nativeBuild } from './native-build.ts';
+import { crossTool, linkedLibrary, nativeBuild } from './native-build.ts';
 import { type Image, layerOf } from './oci.ts';
 import { PackageRoot } from './package-root.ts';
 import type { TarFile } from './tar.ts';
@@ -91,7 +91,11 @@ export async function productLayers(
       join(builtIn('dns-sockets'), 'dns_sockets.node'),
     ];
     const strip = crossTool('strip', architecture, machine);
-    return [baseFiles({ packages, node, strip, addons }), await productFiles(root, builtIn)];
+    const linked = [linkedLibrary(isCross ? packages : null, architecture)];
+    return [
+      baseFiles({ packages, node, strip, addons }),
+      await productFiles(root, { builtIn, linked }),
+    ];
   } finally {
     rmSync(scratch, { recursive: true });
   }

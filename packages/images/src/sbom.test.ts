@@ -70,6 +70,22 @@ test('packages of the distribution have a version, an architecture and a source'
   }
 });
 
+test('the C library is named that is linked into the static programs, beside ours', () => {
+  const ofPrograms = sbom.components.filter(({ evidence }) =>
+    evidence.occurrences.some(({ location }) => location.startsWith('/opt/tandem/bin/')),
+  );
+  assert.deepEqual(
+    ofPrograms.map(({ name }) => name),
+    ['libc6-dev', 'tandem'],
+  );
+  const [library] = ofPrograms;
+  assert.match(library?.purl ?? '', /^pkg:deb\/\w+\/libc6-dev@2\.\d+.*&upstream=glibc$/);
+  assert.deepEqual(
+    library?.evidence.occurrences.map(({ location }) => location),
+    ['gate', 'launch', 'probe'].map((name) => `/opt/tandem/bin/tandem-${name}`),
+  );
+});
+
 test('what was bundled is named with its version, and once', () => {
   const names = sbom.components.map(({ name }) => name);
   const purls = sbom.components.map(({ purl }) => purl);

@@ -3,14 +3,14 @@
 
 /**
  * Contents of the images, as CycloneDX 1.6: Debian packages by the files that were taken from them, npm packages by what the
- * bundler put into each file, and our own. Each component names its files, and each file has one. Nothing in it changes
- * between two runs.
+ * bundler put into each file, static libraries by the programs that have them, and our own. Each component names its files, and
+ * each file has one at least. Nothing in it changes between two runs.
  */
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Origin, TarFile } from './tar.ts';
+import type { DebianOrigin, TarFile } from './tar.ts';
 
 interface Component {
   readonly type: 'library' | 'application';
@@ -84,6 +84,9 @@ function componentsOf(
 ): readonly Component[] {
   if (origin === undefined) return [own];
   if (origin.kind === 'debian') return [debianPackage(origin, options)];
+  if (origin.kind === 'linked') {
+    return [own, ...origin.libraries.map((each) => debianPackage(each, options))];
+  }
   if (origin.kind === 'npm') return [npmComponent(origin.name, origin.version, origin.licence)];
   return origin.directories.map((directory) => npmPackage(directory) ?? own);
 }
@@ -108,11 +111,7 @@ function npmComponent(name: string, version: string, licence: string): Component
   return { type: 'library', name, version, purl, licence };
 }
 
-function debianPackage(
-  origin: Origin & { readonly kind: 'debian' },
-  options: SbomOptions,
-): Component {
-  const { name, version, source } = origin;
+function debianPackage({ name, version, source }: DebianOrigin, options: SbomOptions): Component {
   const { architecture, distribution } = options;
   const qualifiers = `arch=${architecture}&distro=${distribution}&upstream=${source}`;
   const vendor = distribution.split('-')[0] ?? '';

@@ -21,15 +21,18 @@ export interface TarFile {
   readonly origin?: Origin;
 }
 
-/** A package of Debian or npm that has the file, or the packages that were bundled into it. */
+export interface DebianOrigin {
+  readonly kind: 'debian';
+  readonly name: string;
+  readonly version: string;
+  /** Name of the source package. */
+  readonly source: string;
+}
+
+/** A package of Debian or npm that has the file, the packages that were bundled into it, or those that were linked into a program of ours. */
 export type Origin =
-  | {
-      readonly kind: 'debian';
-      readonly name: string;
-      readonly version: string;
-      /** Name of the source package. */
-      readonly source: string;
-    }
+  | DebianOrigin
+  | { readonly kind: 'linked'; readonly libraries: readonly DebianOrigin[] }
   | {
       readonly kind: 'npm';
       readonly name: string;
