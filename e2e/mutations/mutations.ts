@@ -205,18 +205,23 @@ export const mutations: readonly Mutation[] = [
       'return TD_SIDE_OUTSIDE;',
     ],
   ]),
-  ...of(3, 'packages/datapath/src/datapath.ts', ['packages/datapath/src/datapath.test.ts'], [
+  ...of(
+    3,
+    'packages/datapath/src/datapath.ts',
+    ['packages/datapath/src/datapath.test.ts'],
     [
-      'judge believes an interface before from_pod is there',
-      'if (this.hasJudged()) return false;',
-      '',
+      [
+        'judge believes an interface before from_pod is there',
+        'if (this.hasJudged()) return false;',
+        '',
+      ],
+      [
+        'judge believes an interface that got no from_pod',
+        "if (!this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));",
+        '',
+      ],
     ],
-    [
-      'judge believes an interface that got no from_pod',
-      "if (!this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));",
-      '',
-    ],
-  ]),
+  ),
   ...of(6, 'packages/agent/src/node/arp-guard.ts', inAgent('node/arp-guard'), [
     ['ARP of a stranger reaches the node', '== 0 counter drop', '== 0 counter accept'],
     [
