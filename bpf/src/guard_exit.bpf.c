@@ -15,7 +15,12 @@
 SEC("tcx/egress")
 int guard_exit(struct __sk_buff *skb)
 {
+	struct net_device *bridge;
+
 	if (!is_of_stranger(skb))
+		return TD_TCX_NEXT;
+	bridge = switching_bridge(skb);
+	if (!bridge || !is_pod_bridge(bridge))
 		return TD_TCX_NEXT;
 	count(TD_COUNT_DROP_UNKNOWN_POD);
 	return TD_TCX_DROP;

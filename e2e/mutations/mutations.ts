@@ -174,10 +174,17 @@ export const mutations: readonly Mutation[] = [
   ...of(6, 'bpf/src/guard_exit.bpf.c', inTests('guard-exit'), [
     ['a frame of a stranger leaves by a trusted port', 'TD_TCX_DROP', 'TD_TCX_NEXT'],
   ]),
+  ...of(6, 'bpf/include/tandem/switched.h', inTests('guard-exit'), [
+    [
+      "a frame of a stranger leaves that is for the bridge's own address",
+      'if (!ethernet || !is_mac_of(bridge, ethernet->h_dest))',
+      'if (1)',
+    ],
+  ]),
   ...of(6, 'bpf/src/to_pod.bpf.c', inTests('guard-exit'), [
     [
       'a packet of a stranger reaches a pod past netfilter',
-      'return is_of_stranger(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;',
+      'return switching_bridge(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;',
       'return TD_PASS;',
     ],
   ]),

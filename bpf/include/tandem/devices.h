@@ -166,14 +166,15 @@ static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32
 	return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
 }
 
-/* Ports of a bridge that a search looks at; it does not find a port beyond them. */
-#define TD_PORTS_SEARCHED 256
+/* Ports of a bridge that a search looks at: a bridge has no more (BR_MAX_PORTS). */
+#define TD_PORTS_SEARCHED 1024
 
 struct port_search {
 	struct list_head *head;
 	struct list_head *at;
 	struct net_device *port;
 	__u32 ifindex;
+	bool is_over; /* looked at all, or found it */
 };
 
 static long port_search_step(__u32 step __attribute__((unused)), struct port_search *search)
@@ -183,13 +184,16 @@ static long port_search_step(__u32 step __attribute__((unused)), struct port_sea
 	struct net_device *port = NULL;
 	__u32 ifindex = 0;
 
-	if (!at || at == search->head)
+	if (at == search->head) {
+		search->is_over = true;
 		return 1;
+	}
 	adjacent = (void *)at - bpf_core_field_offset(struct netdev_adjacent, list);
 	bpf_core_read(&port, sizeof(port), &adjacent->dev);
 	bpf_core_read(&ifindex, sizeof(ifindex), &port->ifindex);
 	if (ifindex == search->ifindex) {
 		search->port = port;
+		search->is_over = true;
 		return 1;
 	}
 	if (bpf_core_read(&search->at, sizeof(search->at), &at->next))
@@ -197,7 +201,15 @@ static long port_search_step(__u32 step __attribute__((unused)), struct port_sea
 	return 0;
 }
 
-/* Is the bridge port one end of a veth pair whose both ends are the node's? For rare packets: it may take 10 us. */
+/* For rare packets: 256 ports may take 10 us. */
+static __always_inline void port_search(struct port_search *search, struct net_device *bridge)
+{
+	search->head = (void *)bridge + bpf_core_field_offset(struct net_device, adj_list.lower);
+	if (!bpf_core_read(&search->at, sizeof(search->at), &bridge->adj_list.lower.next))
+		bpf_loop(TD_PORTS_SEARCHED, port_search_step, search, 0);
+}
+
+/* Is the bridge port one end of a veth pair whose both ends are the node's? */
 static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_port)
 {
 	struct net_device *bridge = untrusted_state(ctx->state)->in;
@@ -206,13 +218,37 @@ static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_por
 
 	if (!bridge)
 		return false;
-	search.head = (void *)bridge + bpf_core_field_offset(struct net_device, adj_list.lower);
-	bpf_core_read(&search.at, sizeof(search.at), &bridge->adj_list.lower.next);
-	bpf_loop(TD_PORTS_SEARCHED, port_search_step, &search, 0);
+	port_search(&search, bridge);
 	if (!search.port)
 		return false;
 	port = bpf_rdonly_cast(search.port, bpf_core_type_id_kernel(struct net_device));
 	return is_veth(device_kind(port)) && is_own_pair(port);
+}
+
+/* The bridge by whose port the frame leaves, or NULL: the device is a port of none. */
+static __always_inline struct net_device *frame_bridge(struct __sk_buff *skb)
+{
+	struct net_device *device = untrusted_skb(bpf_cast_to_kern_ctx(skb))->dev;
+
+	return device ? device_master(device) : NULL;
+}
+
+/* A port that cannot be looked for counts as one of the bridge. */
+static __always_inline bool is_port_of(struct net_device *bridge, __u32 ifindex)
+{
+	struct port_search search = { .ifindex = ifindex };
+
+	port_search(&search, bridge);
+	return search.port || !search.is_over;
+}
+
+static __always_inline bool is_mac_of(struct net_device *device, const __u8 *mac)
+{
+	const unsigned char *address = NULL;
+	__u8 own[ETH_ALEN] = {};
+
+	bpf_core_read(&address, sizeof(address), &device->dev_addr);
+	return !bpf_probe_read_kernel(own, sizeof(own), address) && !mac_difference(own, mac);
 }
 
 /* The side by which a packet leaves whose destination is no endpoint. */

@@ -73,6 +73,7 @@ typedef struct {
 struct net_device {
 	char name[16];
 	int ifindex;
+	const unsigned char *dev_addr;
 	const struct rtnl_link_ops *rtnl_link_ops;
 	possible_net_t nd_net;
 	struct {

@@ -9,6 +9,7 @@
 
 #include <tandem/kernel.h>
 #include <tandem/abi.h>
+#include <linux/if_ether.h>
 
 #define TD_EXTENSIONS_MAX 4 /* IPv6 extension headers; beyond it a packet is not parsed */
 
@@ -252,6 +253,16 @@ static __always_inline void l4_fill(struct packet *p, const __u8 *header)
 		p->icmp_type = header[0];
 		p->destination_port = bpf_htons((__u16)header[0] << 8);
 	}
+}
+
+/* 0 when equal. */
+static __always_inline __u32 mac_difference(const __u8 *a, const __u8 *b)
+{
+	__u32 difference = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		difference |= a[i] ^ b[i];
+	return difference;
 }
 
 #endif /* TANDEM_PACKET_H */

@@ -89,16 +89,6 @@ static __always_inline void arp_sender(const struct arp_ipv4 *arp, struct td_add
 	address_from_ipv4(sender, ipv4);
 }
 
-/* 0 when equal. */
-static __always_inline __u32 mac_difference(const __u8 *a, const __u8 *b)
-{
-	__u32 difference = 0;
-
-	for (int i = 0; i < ETH_ALEN; i++)
-		difference |= a[i] ^ b[i];
-	return difference;
-}
-
 /* A port becomes another; the checksum follows it, also when the device is to complete it. */
 static __always_inline __u32 rewrite_port(struct __sk_buff *skb, const struct packet *p,
 					  __u32 port_offset, __be16 from, __be16 to)

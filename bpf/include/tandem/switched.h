@@ -1,27 +1,42 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* Frames that a bridge of pods switches out of a port, among them those that no netfilter hook sees. */
+/*
+ * Frames that a bridge of pods switches out of a port, among them those that no netfilter hook sees. Not each frame that comes in
+ * by one device and leaves by a bridge port is such a one: what other bridges send by a VLAN device on this port keeps its
+ * ingress and its kind, and a link stays at a port that moves to another bridge.
+ */
 #ifndef TANDEM_SWITCHED_H
 #define TANDEM_SWITCHED_H
 
 #include <tandem/devices.h>
 #include <tandem/pod_frame.h>
 
-/*
- * Whether a bridge switches the frame: what the host made or routes is PACKET_HOST. br_netfilter gives what it has shown to
- * `judge` its former kind again (since Linux 5.10), so a packet of a stranger is one here, too.
- */
-static __always_inline bool is_switched(struct __sk_buff *skb)
-{
-	return frame_ingress(skb) != 0 && frame_kind(skb) != TD_PACKET_HOST;
-}
-
-/* Whether it came in by a port that is no known pod's and not trusted. */
+/* Whether the frame came in by a device that is no known pod's and not trusted. */
 static __always_inline bool is_of_stranger(struct __sk_buff *skb)
 {
 	__u32 ingress = frame_ingress(skb);
 
-	return is_switched(skb) && !is_pod_device(ingress) && !is_trusted_device(ingress);
+	return ingress != 0 && !is_pod_device(ingress) && !is_trusted_device(ingress);
+}
+
+/*
+ * The bridge that switches the frame, or NULL. What the host routes is PACKET_HOST, and has a bridge as its ingress, never a port.
+ * PACKET_HOST is also, before Linux 6.15, what br_netfilter has shown to `judge`, and, in a bridge with VLANs, what is
+ * for the bridge's own Ethernet address in one that it is not in.
+ */
+static __always_inline struct net_device *switching_bridge(struct __sk_buff *skb)
+{
+	struct net_device *bridge = frame_bridge(skb);
+
+	if (!bridge)
+		return NULL;
+	if (frame_kind(skb) == TD_PACKET_HOST) {
+		const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+
+		if (!ethernet || !is_mac_of(bridge, ethernet->h_dest))
+			return NULL;
+	}
+	return is_port_of(bridge, frame_ingress(skb)) ? bridge : NULL;
 }
 
 #endif /* TANDEM_SWITCHED_H */

@@ -57,6 +57,28 @@ static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx __attribute__((un
 	return test_side(bridge_port) == TD_SIDE_OWN;
 }
 
+static __always_inline struct net_device *frame_bridge(struct __sk_buff *skb __attribute__((unused)))
+{
+	return test_bridge_is(TEST_BRIDGE) ? (void *)facts_get() : NULL;
+}
+
+static __always_inline bool is_pod_bridge(struct net_device *bridge __attribute__((unused)))
+{
+	return test_bridge_is(TEST_BRIDGE_OF_PODS);
+}
+
+static __always_inline bool is_port_of(struct net_device *bridge __attribute__((unused)),
+				       __u32 ifindex __attribute__((unused)))
+{
+	return test_bridge_is(TEST_BRIDGE_HAS_INGRESS);
+}
+
+static __always_inline bool is_mac_of(struct net_device *device __attribute__((unused)),
+				      const __u8 *mac __attribute__((unused)))
+{
+	return test_bridge_is(TEST_BRIDGE_IS_DESTINATION);
+}
+
 static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
 {
 	return test_side(skb_out(ctx->skb));

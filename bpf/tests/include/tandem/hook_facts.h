@@ -24,7 +24,8 @@ struct test_facts {
 	__u8 tcp_state;
 	__u8 checksum_at; /* 0: nowhere */
 	__u8 frame_kind;
-	__u8 reserved[3];
+	__u8 bridge; /* bits of enum test_bridge */
+	__u8 reserved[2];
 };
 
 struct {
@@ -74,6 +75,21 @@ static __always_inline __u32 frame_kind(struct __sk_buff *skb __attribute__((unu
 	struct test_facts *facts = facts_get();
 
 	return facts ? facts->frame_kind : TD_PACKET_HOST;
+}
+
+/* Facts of the bridge by whose port a frame leaves; 0: there is none. */
+enum test_bridge {
+	TEST_BRIDGE = 1,
+	TEST_BRIDGE_OF_PODS = 2,
+	TEST_BRIDGE_HAS_INGRESS = 4,
+	TEST_BRIDGE_IS_DESTINATION = 8,
+};
+
+static __always_inline bool test_bridge_is(enum test_bridge what)
+{
+	struct test_facts *facts = facts_get();
+
+	return facts && facts->bridge & what;
 }
 
 static __always_inline __s64 skb_checksum_at(struct sk_buff *skb __attribute__((unused)))
