@@ -9,8 +9,49 @@
 #ifndef TANDEM_GUARD_EXIT_H
 #define TANDEM_GUARD_EXIT_H
 
-#include <tandem/counters.h>
+#include <tandem/flood.h>
+#include <tandem/parse_frame.h>
 #include <tandem/switched.h>
+
+/* Facts of the frame that an event shows: none of one that has a VLAN tag, is cut short, or of another protocol. */
+static __always_inline void guard_exit_parse(struct __sk_buff *skb, struct packet *p)
+{
+	const struct arp_ipv4 *arp;
+	__be16 type = 0;
+
+	if (frame_type(skb, &type))
+		return;
+	if (type == bpf_htons(ETH_P_IP)) {
+		parse_frame_ipv4(skb, p);
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		parse_frame_ipv6(skb, p);
+	} else if (type == bpf_htons(ETH_P_ARP)) {
+		arp = frame_arp(skb);
+		if (!arp)
+			return;
+		p->family = 4;
+		arp_sender(arp, &p->source);
+	}
+}
+
+/* The interface of the event is that of the pod that is not known. */
+static __always_inline void guard_exit_report(struct __sk_buff *skb)
+{
+	__u32 ingress = frame_ingress(skb);
+	struct event_facts facts = {
+		.payer = ingress | TD_PAYER_DEVICE,
+		.ifindex = ingress,
+		.direction = TD_EGRESS,
+		.verdict = TD_VERDICT_DENY,
+		.reason = TD_COUNT_DROP_UNKNOWN_POD,
+		.hook = TD_HOOK_GUARD_EXIT,
+	};
+	struct packet p = {};
+
+	guard_exit_parse(skb, &p);
+	if (!flood_is_told(flood_digest(&p, ingress, TD_COUNT_DROP_UNKNOWN_POD), skb->ifindex))
+		event_emit(&p, &facts);
+}
 
 SEC("tcx/egress")
 int guard_exit(struct __sk_buff *skb)
@@ -23,6 +64,7 @@ int guard_exit(struct __sk_buff *skb)
 	if (!bridge || !is_pod_bridge(bridge))
 		return TD_TCX_NEXT;
 	count(TD_COUNT_DROP_UNKNOWN_POD);
+	guard_exit_report(skb);
 	return TD_TCX_DROP;
 }
 

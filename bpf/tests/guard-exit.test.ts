@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';
+import { mappedAddressBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
 
@@ -90,4 +91,43 @@ test("to a pod's address nothing is switched from an unknown port, whatever netf
       }
     }
   }
+});
+
+test('a drop is reported once, as of the port by which the frame came in', () => {
+  for (const [name, source, family] of [
+    ['ARP', '10.1.2.1', 4],
+    ['IPv4', '192.0.2.1', 4],
+    ['IPv6', '2001:db8::1', 6],
+    ['a VLAN tag', null, 0],
+    ['another ethertype', null, 0],
+  ] as const) {
+    fixture.reset();
+    fixture.facts({ frame_kind: kinds.otherHost, bridge: ofPods | hasIngress });
+    const frame = frames[name];
+    assert.ok(frame !== undefined);
+    fixture.frame('guard_exit', frame, { ingress: ports.unknown });
+    const [event, ...more] = fixture.takeEvents();
+    assert.ok(event !== undefined && more.length === 0, name);
+    assert.equal(fixture.reason(event.read('reason')), 'DROP_UNKNOWN_POD', name);
+    assert.equal(event.read('hook'), 5, name);
+    assert.equal(event.read('ifindex'), ports.unknown, name);
+    assert.equal(event.read('family'), family, name);
+    const expected = source === null ? new Uint8Array(16) : mappedAddressBytes(source);
+    assert.deepEqual(Uint8Array.from(event.slice('source')), expected, name);
+  }
+});
+
+test('who floods spends its own events, and its drops are counted on', () => {
+  const { IPv4: frame } = frames;
+  assert.ok(frame !== undefined);
+  fixture.facts({ frame_kind: kinds.otherHost, bridge: ofPods | hasIngress });
+  const drop = (ingress: number): number => {
+    const { counted } = fixture.frame('guard_exit', frame, { ingress });
+    assert.equal(counted['DROP_UNKNOWN_POD'], 1);
+    return counted['EVENTS_LIMITED'] ?? 0;
+  };
+  let limited = 0;
+  for (let i = 0; i < 1000 && limited === 0; i++) limited = drop(ports.unknown);
+  assert.equal(limited, 1);
+  assert.equal(drop(ports.unknown + 1), 0, 'of another port');
 });

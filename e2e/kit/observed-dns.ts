@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** DNS events as an operator sees them: `tandem observe -o json` on the node. */
+/** Events as an operator sees them: `tandem observe -o json` on the node. */
 
 import { runShort } from '@tandem/testing/process';
 import { tandemMain } from './built.ts';
@@ -19,20 +19,35 @@ export interface ObservedDns {
   readonly latencyUs: number;
 }
 
+export interface ObservedDrop {
+  readonly reason: string;
+  readonly hook: string;
+  readonly ifindex: number;
+  readonly source: string | null;
+}
+
 /** Past events of names that match the pattern, by time. */
 export async function observedDns(
   tandem: TandemNode,
   pattern: string,
 ): Promise<readonly ObservedDns[]> {
+  return (await observed(tandem, ['--type', 'dns', '--name', pattern])) as ObservedDns[];
+}
+
+/** Past drops, by time. */
+export async function observedDrops(tandem: TandemNode): Promise<readonly ObservedDrop[]> {
+  return (await observed(tandem, ['--type', 'drop'])) as ObservedDrop[];
+}
+
+async function observed(tandem: TandemNode, filters: readonly string[]): Promise<unknown[]> {
   const { pinRoot, runDirectory, stateDirectory } = tandem;
   const text = await runShort(
     ...tandem.node.node.enter(process.execPath, [
       tandemMain,
       ...[`--bpffs-dir=${pinRoot}`, `--run-dir=${runDirectory}`, `--state-dir=${stateDirectory}`],
-      ...['observe', '-o', 'json', '--no-follow', '--last', '1000', '--type', 'dns'],
-      ...['--name', pattern],
+      ...['observe', '-o', 'json', '--no-follow', '--last', '1000', ...filters],
     ]),
   );
   const lines = text.split('\n').filter((line) => line !== '');
-  return lines.map((line) => JSON.parse(line) as ObservedDns);
+  return lines.map((line): unknown => JSON.parse(line));
 }

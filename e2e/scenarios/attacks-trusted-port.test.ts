@@ -18,6 +18,7 @@ import type { ArpSpec, EthernetSpec, VlanTag } from '@tandem/testing/packet-spec
 import { type Capture, Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { addressOf, assertDropped, canConnect } from '../kit/attack.ts';
+import { observedDrops } from '../kit/observed-dns.ts';
 import { startStandardNode } from '../kit/standard-node.ts';
 
 const port = 9000;
@@ -144,6 +145,34 @@ async function assertGuarded(at: Capture, frame: Uint8Array): Promise<void> {
   const send = (): Promise<void> => probes.stranger.frame(frame);
   await assertDropped({ tandem, reason: 'drop_unknown_pod', at, send });
 }
+
+test('an operator sees what was dropped, and of which interface, once for all ports', async () => {
+  const { hostIfindex: ifindex } = stranger;
+  const one = '10.1.2.77';
+  const all = '10.1.2.78';
+  // The bridge knows then where the machine is, and does not flood.
+  await waitFor(() => canConnect(probes.node, ipv4, port), { what: 'the machine' });
+  await probes.stranger.frame(arp({ destination: mac }, { senderAddress: one }));
+  await probes.stranger.frame(arp({ destination: broadcast }, { senderAddress: all }));
+  const drops = await waitFor(
+    async () => {
+      const found = (await observedDrops(tandem)).filter(({ source }) =>
+        [one, all].includes(source ?? ''),
+      );
+      return found.some(({ source }) => source === all) && found;
+    },
+    { what: 'the drops' },
+  );
+  assert.deepEqual(
+    drops.map(({ source }) => source),
+    [one, all],
+  );
+  const [{ reason, hook, ifindex: told } = assert.fail()] = drops;
+  assert.deepEqual(
+    { reason, hook, told },
+    { reason: 'drop_unknown_pod', hook: 'guard_exit', told: ifindex },
+  );
+});
 
 for (const state of ['alive', 'dead'] as const) {
   describe(`agent ${state}`, () => {

@@ -451,7 +451,7 @@ struct td_event {
 	__u8 direction; /* TD_INGRESS, TD_EGRESS */
 	__u8 verdict;   /* td_verdict; ALLOW here means an audited drop */
 	__u8 reason;    /* td_counter */
-	__u8 hook;      /* 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING, 4 PRE_ROUTING */
+	__u8 hook;      /* 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING, 4 PRE_ROUTING, 5 guard_exit */
 	__u8 family;    /* 4, 6 */
 	__u32 ifindex;
 	__u32 rule_id;

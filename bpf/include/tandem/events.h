@@ -18,6 +18,7 @@ enum td_hook {
 	TD_HOOK_LOCAL_IN = 2,
 	TD_HOOK_POST_ROUTING = 3,
 	TD_HOOK_PRE_ROUTING = 4,
+	TD_HOOK_GUARD_EXIT = 5,
 };
 
 /* Flag of a payer: the other bits are the index of an interface, not the id of an endpoint. */

@@ -47,6 +47,16 @@ const protocols: Readonly<Record<number, string>> = {
   132: 'sctp',
 };
 
+/** enum td_hook of the programs. */
+const hooks = [
+  'from_pod',
+  'to_pod',
+  'local-in',
+  'post-routing',
+  'pre-routing',
+  'guard_exit',
+] as const;
+
 /** RFC 3597 form for those without a name here. */
 export const qtypeName = (qtype: number): string => qtypes[qtype] ?? `TYPE${qtype}`;
 export const rcodeName = (rcode: number): string => rcodes[rcode] ?? `RCODE${rcode}`;
@@ -54,8 +64,7 @@ export const protocolName = (protocol: number): string =>
   protocols[protocol] ?? `proto-${protocol}`;
 export const directionName = (direction: number): 'ingress' | 'egress' =>
   direction === 0 ? 'ingress' : 'egress';
-export const hookName = (hook: number): string =>
-  (['from_pod', 'to_pod', 'local-in', 'post-routing'] as const)[hook] ?? `hook-${hook}`;
+export const hookName = (hook: number): string => hooks[hook] ?? `hook-${hook}`;
 
 export function roleName(role: MemberRole): ProcessName {
   return role === MemberRole.MEMBER_ROLE_AGENT ? 'agent' : 'dns-proxy';

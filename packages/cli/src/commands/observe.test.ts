@@ -91,6 +91,7 @@ test('one line each, for people', async () => {
       { ...refused, dns: denied },
       { ...refused, dns: { ...timeout, addresses: [], addressCount: 0, qtype: 4242, timeNs: 9 } },
       drop,
+      { ...drop, drop: { ...drop.drop, hook: 5 }, peerNames: [] },
       {
         ...{ ...drop, dropReason: 'drop_policy_deny', peerNames: [] },
         rule: 'ClusterNetworkPolicy/no-web: spec.egress[0]',
@@ -105,6 +106,7 @@ test('one line each, for people', async () => {
     '2023-11-14T22:13:20.002Z  dns   denied   shop/\\u001b[2J  A n2.example.com. -> REFUSED (udp 10.96.0.10, 1.2 ms, dns-proxy)',
     '2023-11-14T22:13:20.002Z  dns   denied   shop/\\u001b[2J  TYPE4242 <no name> -> timeout SERVFAIL (udp 10.96.0.10, 1.2 ms, dns-proxy)',
     '2023-11-14T22:13:20.500Z  drop  denied   shop/web  egress tcp [fd00:1::11]:40000 -> [2001:db8::20]:443 [\\027\\091A.] drop_no_match: no rule allows the packet (default deny) (post-routing)',
+    '2023-11-14T22:13:20.500Z  drop  denied   shop/web  egress tcp [fd00:1::11]:40000 -> [2001:db8::20]:443 drop_no_match: no rule allows the packet (default deny) (guard_exit)',
     '2023-11-14T22:13:20.500Z  drop  denied   shop/web  egress tcp [fd00:1::11]:40000 -> [2001:db8::20]:443 drop_policy_deny: a deny rule matches, rule ClusterNetworkPolicy/no-web: spec.egress[0] (Admin tier, priority 10) (post-routing)',
     '',
   ]);
