@@ -117,7 +117,7 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 	*endpoint_id = endpoint->id;
 	if (frame_ingress(skb) == 0)
 		return restore_port(skb, p);
-	/* No pod takes a frame for the bridge's own address, so PACKET_HOST here is routed or judged. */
+	/* No pod takes a frame for the bridge's own address, so PACKET_HOST here is routed. */
 	if (frame_kind(skb) == TD_PACKET_HOST || !is_of_stranger(skb))
 		return TD_PASS;
 	/* `judge` has not seen it if br_netfilter is off, or if the bridge took a VLAN tag off it */

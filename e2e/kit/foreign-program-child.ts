@@ -6,15 +6,17 @@
 import { attachTcx } from '@tandem/bpf-loader-node/link';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 
-const [objectPath, ifindex, target] = process.argv.slice(2);
-if (objectPath === undefined) throw new TypeError('usage: OBJECT IFINDEX [TARGET]');
+const [objectPath, ifindex, direction, target] = process.argv.slice(2);
+if (objectPath === undefined || (direction !== 'ingress' && direction !== 'egress')) {
+  throw new TypeError('usage: OBJECT IFINDEX DIRECTION [TARGET]');
+}
 using object = BpfObject.open(objectPath);
 object.setRodata('target', new Uint8Array(Uint32Array.of(Number(target ?? 0)).buffer));
 object.load();
 using _link = attachTcx({
   program: object.program(target === undefined ? 'front' : 'past'),
   ifindex: Number(ifindex),
-  direction: 'ingress',
+  direction,
   before: 'all',
 });
 process.stdout.write('attached\n');

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A tcx program of another agent, ahead of ours on a pod's veth. */
+/** A tcx program of another agent, ahead of those that are there. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { TcxDirection } from '@tandem/bpf-loader-node/link';
 import { type Namespace, ownPrefix } from '@tandem/testing/namespace';
 import { run, startProcess, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
@@ -19,6 +20,7 @@ export async function startForeignProgram(
   node: Namespace,
   ifindex: number,
   target?: number,
+  direction: TcxDirection = 'ingress',
 ): Promise<AsyncDisposable> {
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-foreign-`));
   const object = join(directory, 'foreign.bpf.o');
@@ -37,6 +39,7 @@ export async function startForeignProgram(
       fileURLToPath(new URL('foreign-program-child.ts', import.meta.url)),
       object,
       String(ifindex),
+      direction,
       ...(target === undefined ? [] : [String(target)]),
     ]),
   );

@@ -18,6 +18,7 @@ import type { ArpSpec, EthernetSpec, VlanTag } from '@tandem/testing/packet-spec
 import { type Capture, Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { addressOf, assertDropped, canConnect } from '../kit/attack.ts';
+import { startForeignProgram } from '../kit/foreign-program.ts';
 import { observedDrops } from '../kit/observed-dns.ts';
 import { startStandardNode } from '../kit/standard-node.ts';
 
@@ -34,16 +35,21 @@ const plugged = (name: Machine): readonly string[] => [
 ];
 const configured = (name: Machine): Promise<void> =>
   machines[name].namespace.ip(['link set eth0 up', `addr add ${machines[name].ipv4}/24 dev eth0`]);
+/** Program of other software, at lan1 before the agent is there: it ends the chain of its hook. */
+let foreign: AsyncDisposable | null = null;
 const standard = await startStandardNode({
   pods: [{ name: 'known', kind: 'bridge' }],
   policies: [],
   agentOptions: { 'trusted-interfaces': 'lan0,lan1' },
-  prepare: async ({ node }) => {
+  prepare: async (created) => {
+    const { node } = created;
     await node.ip([...plugged('lan0'), ...plugged('lan1')]);
     for (const name of ['lan0', 'lan1'] as const) await configured(name);
+    foreign = await startForeignProgram(node, await created.ifindex('lan1'), undefined, 'egress');
   },
 });
 after(async () => {
+  await foreign?.[Symbol.asyncDispose]();
   await standard[Symbol.asyncDispose]();
   for (const { namespace } of Object.values(machines)) await namespace[Symbol.asyncDispose]();
 });
@@ -184,6 +190,15 @@ for (const state of ['alive', 'dead'] as const) {
         await assertGuarded(at, frame);
       });
     }
+
+    test('nor at one whose port has a program of other software, which is behind guard_exit', async () => {
+      await using at = await probes.lan1.capture({ contains: macBytes(stranger.mac) });
+      for (const name of ['ARP as the gateway, to all', 'IP in VLAN 0, to all']) {
+        const frame = frames[name];
+        assert.ok(frame !== undefined);
+        await assertGuarded(at, frame);
+      }
+    });
 
     for (const [name, frame] of Object.entries(between)) {
       test(`between machines it arrives: ${name}`, async () => {

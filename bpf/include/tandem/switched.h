@@ -21,8 +21,7 @@ static __always_inline bool is_of_stranger(struct __sk_buff *skb)
 
 /*
  * The bridge that switches the frame, or NULL. What the host routes is PACKET_HOST, and has a bridge as its ingress, never a port.
- * PACKET_HOST is also, before Linux 6.15, what br_netfilter has shown to `judge`, and, in a bridge with VLANs, what is
- * for the bridge's own Ethernet address in one that it is not in.
+ * PACKET_HOST is also, in a bridge with VLANs, what is for the bridge's own Ethernet address in one that it is not in.
  */
 static __always_inline struct net_device *switching_bridge(struct __sk_buff *skb)
 {

@@ -52,7 +52,8 @@ const vethPrograms = [
   { name: 'to_pod', direction: 'egress', place: 'last' },
   { name: 'from_pod', direction: 'ingress', place: 'first' },
 ] as const;
-const exitProgram = { name: 'guard_exit', direction: 'egress', place: 'last' } as const;
+/** The first, as it rewrites nothing: a program before it that ends the chain would switch it off. */
+const exitProgram = { name: 'guard_exit', direction: 'egress', place: 'first' } as const;
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
