@@ -222,7 +222,7 @@ describe('a foreign tcx program ahead of ours', () => {
   }
 
   test('is named by the agent and by doctor', async () => {
-    const told = new RegExp(`runs before from_pod on ${pod.hostInterface}: `);
+    const told = new RegExp(`runs before from_pod or guard_exit on ${pod.hostInterface}: `);
     assert.match(await waitForDegraded(tandem, 'agent', 'endpoint-chain'), told);
     const { code, checks } = await doctorOf(tandem);
     const found = checks.get('endpoint-chain');

@@ -17,6 +17,7 @@ import { neighbourAdvertisement } from '@tandem/testing/packet-ndp';
 import type { ArpSpec, EthernetSpec, VlanTag } from '@tandem/testing/packet-spec';
 import { type Capture, Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
+import { waitForDegraded } from '../kit/admin.ts';
 import { addressOf, assertDropped, canConnect } from '../kit/attack.ts';
 import { startForeignProgram } from '../kit/foreign-program.ts';
 import { observedDrops } from '../kit/observed-dns.ts';
@@ -222,9 +223,15 @@ for (const state of ['alive', 'dead'] as const) {
   });
 }
 
-test('a machine whose port is made again is guarded again', async () => {
+test('a program of other software that comes before guard_exit is named by the agent', async () => {
   await tandem.startProcess('agent');
   await tandem.waitForMembers(['agent']);
+  const ifindex = await node.ifindex('lan0');
+  await using _first = await startForeignProgram(node.node, ifindex, undefined, 'egress');
+  assert.match(await waitForDegraded(tandem, 'agent', 'endpoint-chain'), /guard_exit on lan0: /);
+});
+
+test('a machine whose port is made again is guarded again', async () => {
   await node.node.ip(['link del lan0', ...plugged('lan0')]);
   await configured('lan0');
   await using at = await probes.lan0.capture({ contains: macBytes(stranger.mac) });
@@ -244,4 +251,20 @@ test('a machine whose port is made again is guarded again', async () => {
     { what: 'the guard' },
   );
   await assertGuarded(at, frame);
+});
+
+test("a frame for the bridge's own address that the bridge floods does not arrive", async () => {
+  // As in a VLAN that the bridge is not in: it does not know its own address then, and calls the frame its own all the same.
+  const own = stranger.gatewayMac;
+  await node.node.run('bridge', ['fdb', 'del', own, 'dev', plan.bridge, 'self']);
+  await using at = await probes.lan0.capture({ contains: macBytes(stranger.mac) });
+  await assertGuarded(at, arp({ destination: own }, {}));
+  await using seen = await probes.lan0.capture({ contains: macBytes(machines.lan1.mac) });
+  await probes.lan1.frame(
+    buildPacket({
+      ethernet: { source: machines.lan1.mac, destination: own, type: 0x88b5 },
+      payload: token.padEnd(60),
+    }),
+  );
+  await seen.captured({ count: 1 });
 });

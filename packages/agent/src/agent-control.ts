@@ -29,7 +29,7 @@ import { EnforcedPods } from './gate/enforced-pods.ts';
 import { GateStack } from './gate/gate-stack.ts';
 import { Sandboxes } from './gate/sandboxes.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
-import { ChainWatch } from './node/chain-watch.ts';
+import { type ChainInterface, ChainWatch, exitsOf } from './node/chain-watch.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
@@ -85,6 +85,7 @@ export class AgentControl {
   #audit: GroupAudit | null = null;
   #compatibility: Compatibility | null = null;
   #chains: ChainWatch | null = null;
+  #exits: readonly ChainInterface[] = [];
   readonly #attempts: Attempts;
   readonly #firstSeen = new FirstSeen(Date.now);
 
@@ -138,7 +139,7 @@ export class AgentControl {
     });
     this.#chains = new ChainWatch({
       datapath,
-      interfaces: () => this.#interfaces,
+      interfaces: () => [...this.#interfaces, ...this.#exits],
       log: this.#log,
     });
     const services = this.#createServices(this.#member);
@@ -158,6 +159,7 @@ export class AgentControl {
     addRedirectMetrics(services.metrics, redirects);
     const network = this.#network;
     const attacher = new Attacher(datapath, view, this.#config, (devices) => {
+      this.#exits = exitsOf(devices);
       void network.guardArp(devices);
     });
     this.#attacher = attacher;

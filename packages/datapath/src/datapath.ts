@@ -54,6 +54,7 @@ const vethPrograms = [
 ] as const;
 /** The first, as it rewrites nothing: a program before it that ends the chain would switch it off. */
 const exitProgram = { name: 'guard_exit', direction: 'egress', place: 'first' } as const;
+const firstPrograms = [{ name: 'from_pod', direction: 'ingress' }, exitProgram] as const;
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -181,12 +182,16 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Whether another program runs before `from_pod` on the host side of a pod's veth, asked of the kernel: it can redirect
-   * packets before their source is verified. @throws BpfError NOT_FOUND: no such interface
+   * Whether another program runs before `from_pod` on the host side of a pod's veth, or before `guard_exit` on a port of a bridge
+   * of pods, asked of the kernel: it can redirect packets before their source is verified, or let them past the guard.
+   * @throws BpfError NOT_FOUND: no such interface
    */
   isPreceded(ifindex: Ifindex): boolean {
-    const { id } = this.program('from_pod');
-    return queryTcx(ifindex, 'ingress').programs.findIndex(({ programId }) => programId === id) > 0;
+    return firstPrograms.some(({ name, direction }) => {
+      const { id } = this.program(name);
+      const { programs } = queryTcx(ifindex, direction);
+      return programs.findIndex(({ programId }) => programId === id) > 0;
+    });
   }
 
   /**

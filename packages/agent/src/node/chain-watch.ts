@@ -2,8 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Whether other tcx programs run before `from_pod` on pods' interfaces. `from_pod` is attached as the first one; a program of
- * root that is attached before it later can redirect packets before `from_pod` verifies their source (ADR 12). `status` names the interfaces.
+ * Whether other tcx programs run before `from_pod` on pods' interfaces, and before `guard_exit` on trusted ports of their bridges. Both
+ * are attached as the first one; a program of root that is attached before them later can redirect packets before `from_pod`
+ * verifies their source, and let frames past `guard_exit` (ADR 12). `status` names the interfaces.
  */
 
 import { BpfError } from '@tandem/bpf-loader-node/errors';
@@ -11,13 +12,21 @@ import type { Ifindex } from '@tandem/core/ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
+import type { ClassifiedDevices } from '../endpoint/node-devices.ts';
 import type { PodInterface } from '../endpoint/pod-interface.ts';
 import { chainsLookedAtMax, precededShownMax } from '../limits.ts';
 
+export type ChainInterface = Pick<PodInterface, 'name' | 'vethIfindex'>;
+
+/** Interfaces with `guard_exit`. */
+export function exitsOf({ trustedPorts }: ClassifiedDevices): readonly ChainInterface[] {
+  return trustedPorts.map(({ name, ifindex }) => ({ name, vethIfindex: ifindex }));
+}
+
 export interface ChainWatchOptions {
   readonly datapath: Pick<Datapath, 'isPreceded'>;
-  /** Interfaces of the pods under policy; one may come twice. */
-  readonly interfaces: () => readonly Pick<PodInterface, 'name' | 'vethIfindex'>[];
+  /** Interfaces of the pods under policy, and trusted ports; one may come twice. */
+  readonly interfaces: () => readonly ChainInterface[];
   readonly log: Pick<Logger, 'warn'>;
 }
 
@@ -52,7 +61,7 @@ export class ChainWatch {
     const more = this.#preceded.size - names.length;
     return [
       degradation('endpoint-chain', {
-        message: `another tcx program runs before from_pod on ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: the source of packets that it redirects is not verified`,
+        message: `another tcx program runs before from_pod or guard_exit on ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: the source of packets that it redirects is not verified, and frames that it passes are not guarded`,
       }),
     ];
   }
@@ -63,7 +72,7 @@ export class ChainWatch {
       return;
     }
     if (!this.#preceded.has(ifindex)) {
-      this.#o.log.warn('endpoint-chain: another tcx program runs before from_pod', {
+      this.#o.log.warn('endpoint-chain: another tcx program runs before ours', {
         interface: name,
       });
     }

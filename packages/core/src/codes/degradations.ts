@@ -113,8 +113,8 @@ const degradationRows = {
   'endpoint-chain': {
     severity: 'warning',
     meaning:
-      'another tcx program runs before from_pod on interfaces of pods: the source of packets that it redirects is not verified',
-    fix: 'attach the other program after from_pod; `bpftool net show` lists both',
+      'another tcx program runs before from_pod on interfaces of pods, or before guard_exit on trusted ports of their bridges: the source of packets that it redirects is not verified, and frames of unknown pods that it passes leave',
+    fix: 'attach the other program after ours; `bpftool net show` lists both',
   },
   'bridge-netfilter-ipv4': {
     severity: 'critical',
