@@ -178,7 +178,7 @@ export const mutations: readonly Mutation[] = [
     [
       "a frame of a stranger leaves that is for the bridge's own address",
       'if (!ethernet || !is_mac_of(bridge, ethernet->h_dest))',
-      'if (1)',
+      'if (!ethernet || bridge)',
     ],
   ]),
   ...of(6, 'bpf/src/to_pod.bpf.c', inTests('guard-exit'), [
