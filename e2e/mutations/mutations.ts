@@ -35,6 +35,7 @@ const judged = inTests(
   ...['judge-host-exit', 'judge-policy'],
 );
 const onPaths = inTests('devices.namespace');
+const datapathTest = ['packages/datapath/src/datapath.test.ts'];
 const orders = inTests('order.fuzz', 'learn', 'learn.concurrent');
 
 export const mutations: readonly Mutation[] = [
@@ -184,8 +185,8 @@ export const mutations: readonly Mutation[] = [
   ...of(6, 'bpf/src/to_pod.bpf.c', inTests('guard-exit'), [
     [
       'a packet of a stranger reaches a pod past netfilter',
-      'return switching_bridge(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;',
-      'return TD_PASS;',
+      'return bridge && is_switched_by(bridge, skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;',
+      'return bridge ? TD_PASS : TD_PASS;',
     ],
   ]),
   ...of(6, 'bpf/src/judge_root.bpf.c', inTests('judge-policy', 'guard-entry', 'hooks.namespace'), [
@@ -212,23 +213,14 @@ export const mutations: readonly Mutation[] = [
       'return TD_SIDE_OUTSIDE;',
     ],
   ]),
-  ...of(
-    3,
-    'packages/datapath/src/datapath.ts',
-    ['packages/datapath/src/datapath.test.ts'],
+  ...of(3, 'packages/datapath/src/datapath.ts', datapathTest, [
+    ['judge believes an interface early', 'if (this.hasJudged()) return false;', ''],
     [
-      [
-        'judge believes an interface before from_pod is there',
-        'if (this.hasJudged()) return false;',
-        '',
-      ],
-      [
-        'judge believes an interface that got no from_pod',
-        "if (!this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));",
-        '',
-      ],
+      'judge believes an interface that got no from_pod',
+      "if (isIntroduced && !this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));",
+      '',
     ],
-  ),
+  ]),
   ...of(6, 'packages/agent/src/node/arp-guard.ts', inAgent('node/arp-guard'), [
     ['ARP of a stranger reaches the node', '== 0 counter drop', '== 0 counter accept'],
     [

@@ -66,6 +66,8 @@ export class Datapath implements Disposable {
   readonly #kept: number;
   /** Links that stay attached while the agent runs, also if another process removes the pins. */
   readonly #held = new Map<string, BpfLink>();
+  /** Interfaces of `introducePods` whose programs were not tried yet. */
+  readonly #introduced = new Set<Ifindex>();
 
   /** `kept`: the older ABI version whose maps are kept in step; the own one when there is none. */
   protected constructor(root: string, abi: number, isMember: boolean, kept: number) {
@@ -202,6 +204,7 @@ export class Datapath implements Disposable {
   introducePods(ifindexes: readonly Ifindex[]): boolean {
     if (this.hasJudged()) return false;
     for (const ifindex of ifindexes) {
+      this.#introduced.add(ifindex);
       try {
         this.addPodDevice(ifindex);
       } catch {
@@ -232,9 +235,10 @@ export class Datapath implements Disposable {
     const ifindexes = veths.map(({ ifindex }) => ifindex);
     for (const each of vethPrograms) await this.#pinLinks(each, ifindexes, problems);
     forEach(({ ifindex }) => this.addPodDevice(ifindex));
-    for (const ifindex of problems.keys()) {
-      // Of one that was introduced.
-      if (!this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));
+    for (const { ifindex } of veths) {
+      // An interface that judge believes stays believed, whatever this process cannot read of it now.
+      const isIntroduced = this.#introduced.delete(ifindex) && problems.has(ifindex);
+      if (isIntroduced && !this.#isVerified(ifindex)) this.map('pod_devices').delete(word(ifindex));
     }
     return problems;
   }
@@ -329,7 +333,7 @@ export class Datapath implements Disposable {
     }
   }
 
-  /** Whether `from_pod` is there. */
+  /** Whether `from_pod` is there for certain. */
   #isVerified(ifindex: Ifindex): boolean {
     try {
       using link = BpfLink.openPinned(this.paths.link(`from_pod_${ifindex}`));
