@@ -34,6 +34,19 @@ static __always_inline void guard_exit_parse(struct __sk_buff *skb, struct packe
 	}
 }
 
+/* Equal for the copies of a flooded frame, and for no frames to two machines: most have nothing else that tells them apart. */
+static __always_inline __u64 guard_exit_digest(struct __sk_buff *skb, const struct packet *p)
+{
+	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+	__u64 digest = flood_digest(p, frame_ingress(skb), TD_COUNT_DROP_UNKNOWN_POD);
+	__u64 mac = 0;
+
+	if (!ethernet || ethernet->h_dest[0] & 1)
+		return digest;
+	__builtin_memcpy(&mac, ethernet->h_dest, ETH_ALEN);
+	return digest ^ mac << 1;
+}
+
 /* The interface of the event is that of the pod that is not known. */
 static __always_inline void guard_exit_report(struct __sk_buff *skb)
 {
@@ -49,7 +62,7 @@ static __always_inline void guard_exit_report(struct __sk_buff *skb)
 	struct packet p = {};
 
 	guard_exit_parse(skb, &p);
-	if (!flood_is_told(flood_digest(&p, ingress, TD_COUNT_DROP_UNKNOWN_POD), skb->ifindex))
+	if (!flood_is_told(guard_exit_digest(skb, &p), skb->ifindex))
 		event_emit(&p, &facts);
 }
 
@@ -60,8 +73,8 @@ int guard_exit(struct __sk_buff *skb)
 
 	if (!is_of_stranger(skb))
 		return TD_TCX_NEXT;
-	bridge = switching_bridge(skb);
-	if (!bridge || !is_pod_bridge(bridge))
+	bridge = frame_bridge(skb);
+	if (!bridge || !is_pod_bridge(bridge) || !is_switched_by(bridge, skb))
 		return TD_TCX_NEXT;
 	count(TD_COUNT_DROP_UNKNOWN_POD);
 	guard_exit_report(skb);

@@ -105,6 +105,7 @@ static __always_inline bool is_flooded(struct __sk_buff *skb)
 static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, __u32 *endpoint_id)
 {
 	struct td_endpoint *endpoint = own_endpoint(skb, &p->destination);
+	struct net_device *bridge;
 
 	if (is_for_every_neighbour(p)) {
 		__u32 reason = to_pod_neighbour(skb, p);
@@ -121,7 +122,8 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 	if (frame_kind(skb) == TD_PACKET_HOST || !is_of_stranger(skb))
 		return TD_PASS;
 	/* `judge` has not seen it if br_netfilter is off, or if the bridge took a VLAN tag off it */
-	return switching_bridge(skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;
+	bridge = frame_bridge(skb);
+	return bridge && is_switched_by(bridge, skb) ? TD_COUNT_DROP_UNKNOWN_POD : TD_PASS;
 }
 
 static __always_inline __u32 to_pod_frame(struct __sk_buff *skb, struct packet *p,

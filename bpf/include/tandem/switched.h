@@ -20,22 +20,19 @@ static __always_inline bool is_of_stranger(struct __sk_buff *skb)
 }
 
 /*
- * The bridge that switches the frame, or NULL. What the host routes is PACKET_HOST, and has a bridge as its ingress, never a port.
- * PACKET_HOST is also, in a bridge with VLANs, what is for the bridge's own Ethernet address in one that it is not in.
+ * Whether the bridge switches the frame. What the host routes is PACKET_HOST, and has a bridge as its ingress, never a port.
+ * PACKET_HOST is also, in a bridge with VLANs, what is for the bridge's own Ethernet address in one that it is not in. The search
+ * of the ports comes last: it takes as long as the bridge has many.
  */
-static __always_inline struct net_device *switching_bridge(struct __sk_buff *skb)
+static __always_inline bool is_switched_by(struct net_device *bridge, struct __sk_buff *skb)
 {
-	struct net_device *bridge = frame_bridge(skb);
-
-	if (!bridge)
-		return NULL;
 	if (frame_kind(skb) == TD_PACKET_HOST) {
 		const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
 
 		if (!ethernet || !is_mac_of(bridge, ethernet->h_dest))
-			return NULL;
+			return false;
 	}
-	return is_port_of(bridge, frame_ingress(skb)) ? bridge : NULL;
+	return is_port_of(bridge, frame_ingress(skb));
 }
 
 #endif /* TANDEM_SWITCHED_H */
