@@ -41,7 +41,7 @@ export class AloneQueries {
     const { upstreams } = this.#c;
     if (!upstreams.beginAlone(this.#endpointSlot)) return false;
     query.wasAlone = true;
-    const upstream: TcpUpstream = upstreams.take(this.#c, this.#server, this.#endpointSlot, {
+    const events: TcpUpstreamEvents = {
       ...this.#events,
       onReply: (each, bytes, start, end, mayLearn) => {
         this.#end(upstream);
@@ -58,7 +58,14 @@ export class AloneQueries {
         this.#end(upstream);
         this.#events.onClosed(unanswered, end);
       },
-    });
+    };
+    const upstream: TcpUpstream = upstreams.take(
+      this.#c,
+      this.#server,
+      this.#endpointSlot,
+      events,
+      { isNew: true },
+    );
     this.#asked.add(upstream);
     upstream.send(query);
     return true;

@@ -161,7 +161,7 @@ export class ForwardedQueries {
         mayAskAgain: (query) => this.#mayAskAgain(query),
         mayReply: this.#events.mayReply,
       },
-      isPastRedirects,
+      { isPastRedirects },
     );
     return this.#upstream;
   }

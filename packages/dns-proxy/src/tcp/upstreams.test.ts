@@ -130,6 +130,9 @@ describe('a server that answered on a connection past redirects', () => {
     const kept = upstreams.take(redirecting, server, endpointSlot, events);
     await Promise.resolve();
     upstreams.giveBack(kept, 1);
+    const own = upstreams.take(redirecting, server, endpointSlot, events, { isNew: true });
+    assert.ok(own !== kept && own.isPastRedirects, 'a query that is asked alone has a new one');
+    own.close();
     assert.equal(upstreams.take(redirecting, server, endpointSlot, events), kept);
     upstreams.giveBack(kept, 1);
     upstreams.answeredPast(server, endpointSlot, 1 - upstreamDirectMs * 1e6);

@@ -24,6 +24,11 @@ import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
 
 type Endpoints = Pick<OwnerSlots<EndpointSlot>, 'hold' | 'unhold' | 'ownerId'>;
 
+interface TakeOptions {
+  readonly isPastRedirects?: boolean;
+  readonly isNew?: boolean;
+}
+
 interface Kept {
   readonly upstream: TcpUpstream;
   readonly sinceNs: number;
@@ -53,16 +58,17 @@ export class TcpUpstreams {
 
   /**
    * A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. `isPastRedirects`: a new one
-   * goes past the redirects of the node. One that was kept and goes past them is taken only while a new one would.
+   * goes past the redirects of the node. One that was kept and goes past them is taken only while a new one would. `isNew`: none that
+   * was kept, which the server may close for what it was asked before.
    */
   take(
     context: TcpShared,
     server: Uint8Array,
     endpointSlot: EndpointSlot,
     events: TcpUpstreamEvents,
-    isPastRedirects = false,
+    { isPastRedirects = false, isNew = false }: TakeOptions = {},
   ): TcpUpstream {
-    const kept = this.#kept.get(endpointSlot) ?? [];
+    const kept = isNew ? [] : (this.#kept.get(endpointSlot) ?? []);
     const { monotonicNs } = context.moment;
     const isPast = isPastRedirects || this.#past.has(this.#idOf(endpointSlot), server, monotonicNs);
     const index = kept.findLastIndex(
