@@ -17,8 +17,8 @@ import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standa
 import type { ProcessName } from '../kit/tandem-node.ts';
 
 const denied = '198.19.7.7';
-/** Below what the processes tell each other in a second. */
-const rate = 300;
+/** Below what the processes tell each other in a second, and below TD_EVENTS_PER_ENDPOINT, for all of it may come from one CPU. */
+const rate = 200;
 const seconds = 5;
 const faultAfterMs = 1200;
 const awayMs = 2000;

@@ -170,6 +170,7 @@ test('a source that comes back is read, and the policy goes on from it', async (
   await tandem.startProcess('agent');
   const problem = await waitForDegraded(tandem, 'agent', 'source-unreachable');
   assert.match(problem, /policy\.yaml/);
+  await tandem.waitForMembers(['agent']);
   await assertServes();
   await assertEnforced();
   unlinkSync(file);
@@ -198,6 +199,7 @@ test('a source whose file system is not mounted ends no policy, with the agent a
     await tandem.kill('agent');
     await tandem.startProcess('agent');
     await waitForDegraded(tandem, 'agent', 'source-unreachable');
+    await tandem.waitForMembers(['agent']);
     await assertServes();
     await assertEnforced();
   } finally {
