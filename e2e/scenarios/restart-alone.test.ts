@@ -170,7 +170,7 @@ test('a source that comes back is read, and the policy goes on from it', async (
   await tandem.startProcess('agent');
   const problem = await waitForDegraded(tandem, 'agent', 'source-unreachable');
   assert.match(problem, /policy\.yaml/);
-  await tandem.waitForMembers(['agent']);
+  await tandem.waitForMembers(['agent'], startMs, { mayLag: true });
   await assertServes();
   await assertEnforced();
   unlinkSync(file);
@@ -199,7 +199,7 @@ test('a source whose file system is not mounted ends no policy, with the agent a
     await tandem.kill('agent');
     await tandem.startProcess('agent');
     await waitForDegraded(tandem, 'agent', 'source-unreachable');
-    await tandem.waitForMembers(['agent']);
+    await tandem.waitForMembers(['agent'], startMs, { mayLag: true });
     await assertServes();
     await assertEnforced();
   } finally {
@@ -240,7 +240,7 @@ test('a full disk: what restarts has the newest policy from the run directory, t
   await tandem.startProcess('agent', {
     flags: { source: `directory:${tandem.directory}/nowhere` },
   });
-  await tandem.waitForMembers(['agent']);
+  await tandem.waitForMembers(['agent'], startMs, { mayLag: true });
   await assertServes();
   await assertEnforced();
   // A copy that is damaged is passed over: the disk has a policy.
@@ -260,7 +260,7 @@ test('an agent whose sync socket cannot be made serves, and makes it when it can
   mkdirSync(path);
   await tandem.startProcess('agent');
   assert.match(await waitForDegraded(tandem, 'agent', 'sync-unavailable'), /no socket/);
-  await tandem.waitForMembers(['agent']);
+  await tandem.waitForMembers(['agent'], startMs, { mayLag: true });
   await assertServes();
   await assertEnforced();
   rmdirSync(path);
