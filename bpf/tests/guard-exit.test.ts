@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** guard_exit, and to_pod, of what a bridge switches past netfilter: nothing of an unknown port leaves (safety rule 6). */
+/** guard_exit and to_pod drop frames of unknown ports that a bridge switches past netfilter (safety rule 6). */
 
 import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';

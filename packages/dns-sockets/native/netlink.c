@@ -128,8 +128,8 @@ static size_t receive_batch(struct ds_netlink *netlink, int *error)
 }
 
 /*
- * Whether a loss is to be reported. The kernel reports it once (ENOBUFS); then it drops what does not even
- * fill the queue, without a word, until the queue is empty (NETLINK_S_CONGESTED in net/netlink/af_netlink.c).
+ * Whether a loss is to be reported. The kernel reports it once (ENOBUFS); then it drops every message, without
+ * another error, until the queue is empty (NETLINK_S_CONGESTED in net/netlink/af_netlink.c).
  * So what a receiver reads again after ENOBUFS may be old again: the loss is reported once more when the queue
  * is empty, and every LOSS_INTERVAL_MS while it does not get there.
  */

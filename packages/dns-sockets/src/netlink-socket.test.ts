@@ -101,7 +101,7 @@ test('what is lost after ENOBUFS, until the queue is empty, is said too', () => 
       receiveBufferBytes: 4096,
       onMessages: (bytes) => seen.push(Buffer.from(bytes).includes('late0') ? 'late0' : 'other'),
       onOverrun: () => {
-        // The queue is full still: the kernel says no word of what it drops now.
+        // The queue is still full: the kernel drops the next notice without an error.
         if (!seen.includes('overrun')) ip('link add late0 type bridge');
         seen.push('overrun');
       },

@@ -78,7 +78,9 @@ export function trim(cache: string, needed: readonly Input[], othersMax = 200): 
 function ifPossible(change: () => void): void {
   try {
     change();
-  } catch {}
+  } catch {
+    // The cache is read-only, or another build was faster.
+  }
 }
 
 function keep(input: Input, directory: string, cache: string): void {
