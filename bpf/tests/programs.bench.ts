@@ -61,6 +61,7 @@ function placeA(ifindex: number): void {
   for (const address of [a4, a6]) fixture.endpoint(address, { id: 1, classId: 51, flags, ifindex });
 }
 fixture.device(uplink, 'TRUSTED');
+fixture.device(vethB, 'POD');
 const bridged4 = '10.1.2.1';
 fixture.endpoint(bridged4, { id: 300, flags: ['BRIDGED'], mac: macBytes(defaultMac.source) });
 fixture.endpoint(b4, {
@@ -160,15 +161,19 @@ const small = orderOf(fixture, batch);
 
 interface Subject {
   readonly name: string;
-  readonly program: 'from_pod' | 'to_pod' | 'guard_entry' | 'judge' | 'learn';
+  readonly program: 'from_pod' | 'to_pod' | 'guard_exit' | 'guard_entry' | 'judge' | 'learn';
   readonly packet?: PacketSpec;
   /** The program changes the packet, so that a second run would do something else. */
   readonly isOnce?: boolean;
   readonly facts?: Readonly<Record<string, number>>;
+  /** Interface by which the frame of a tcx program came in; 0: the host sent it. */
+  readonly ingress?: number;
   /** One of its own, whose namespace is at its limit. */
   readonly order?: FullOrder;
 }
 const seen = { ifindex: vethA, out: uplink };
+/** PACKET_OTHERHOST of linux/if_packet.h: what a bridge switches. */
+const otherHost = 3;
 const subjects: readonly Subject[] = [
   { name: 'from_pod: TCP IPv4', program: 'from_pod', packet: tcp(a4, remote4) },
   { name: 'from_pod: TCP IPv4, bridged, MAC', program: 'from_pod', packet: tcp(bridged4, remote4) },
@@ -181,6 +186,20 @@ const subjects: readonly Subject[] = [
     program: 'to_pod',
     packet: reply,
     isOnce: true,
+  },
+  {
+    name: 'to_pod: TCP IPv4, switched from a trusted device',
+    program: 'to_pod',
+    packet: tcp(remote4, a4),
+    ingress: uplink,
+    facts: { frame_kind: otherHost },
+  },
+  { name: 'guard_exit: of the host', program: 'guard_exit', packet: tcp(remote4, b4) },
+  {
+    name: 'guard_exit: of a pod',
+    program: 'guard_exit',
+    packet: tcp(a4, remote4),
+    ingress: vethB,
   },
   {
     name: 'guard_entry: no bridge port',
@@ -283,10 +302,11 @@ function measure(subject: Subject): number {
     return subject.isOnce === true ? measureReplace(small) : measureLearn();
   }
   const data = buildPacket(subject.packet ?? {});
-  const hook = { judge: 4, guard_entry: 0, from_pod: null, to_pod: null }[subject.program];
+  const hooks = { judge: 4, guard_entry: 0, from_pod: null, to_pod: null, guard_exit: null };
+  const hook = hooks[subject.program];
   placeA(hook === null ? testIfindex : vethA);
+  fixture.facts(subject.facts ?? {});
   if (hook !== null) {
-    fixture.facts(subject.facts ?? {});
     const ctx = new Uint8Array(48);
     ctx[0] = hook;
     ctx[1] = (data[14] ?? 0) >> 4 === 4 ? 2 : 10;
@@ -295,6 +315,7 @@ function measure(subject: Subject): number {
       .testRun({ data, ctx, repeat, dataOutSize: 0, ctxOutSize: 0 }).durationNs;
   }
   const ctx = new Uint8Array(fixture.structs.layout('__sk_buff').size);
+  fixture.structs.write('__sk_buff', ctx, 'ingress_ifindex', subject.ingress ?? 0);
   const runs = subject.isOnce === true ? 1 : repeat;
   const samples = subject.isOnce === true ? 200 : 1;
   let sum = 0;
