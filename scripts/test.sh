@@ -21,7 +21,7 @@ usage: ./run test [--full [--long [--only=A,B]]]
   --kernels  instead: the BPF programs, and their tests on real paths, on kernels that this machine does not run,
              in emulation (x86_64); at most 8 minutes each; --kernels --help says more
   --cluster  instead: on a real Kubernetes of this machine (./run cluster), whose programs are built first: the bed
-             itself, then the demo on bridge with iptables and on ptp with nftables; --short: the chart and the first demo
+             itself, then the demo and a trial on bridge, ptp and flannel; --short: chart and controller, and the first demo
 EOF
 }
 

@@ -6,11 +6,11 @@
  * socket of that lane (docs/adr/0022-lanes.md).
  *
  * A pod asks little while it stays within the TD_PACE_LIGHT_SHARE-th part of its rate, and TD_PACE_LIGHT_BURST queries at once. What it
- * sends beyond counts as well, unlike that of a pace: a pod that goes on asking much has no part in the first lane, and is
+ * sends beyond counts as well, unlike that of a pace: a pod that goes on asking much has no part in the light lane, and is
  * there again when it has asked little for as long as that burst lasts.
  *
  * Between the two programs the lane is in skb->priority. A pod cannot write it, because a packet that leaves its network namespace
- * loses it, and from_pod sets it for every steered datagram. If the node's rules write it, the datagram is in the first lane.
+ * loses it, and from_pod sets it for every steered datagram. If the node's rules write it, the datagram is in the light lane.
  */
 #ifndef TANDEM_LANE_H
 #define TANDEM_LANE_H

@@ -2,7 +2,8 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h, except for maps that belong to the programs alone: judge_slot,
- * guard_entry_slot, event_pace, payer_pace, node_connect_pace, connect_queues, query_pace, node_query_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
+ * guard_entry_slot, event_pace, payer_pace, connect_pace, node_connect_pace, connect_queues, query_pace, node_query_pace, fqdn_hints, fqdn_denials,
+ * flood_told, learn_scratch, classes_inner.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
