@@ -74,7 +74,7 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `keeps the last ${store.storedEventsMax}`,
     `found \`fqdn_live\` full (${number(TD_FQDN_LIVE_MAX)})`,
     `twice \`queriesPerSecond\`, as many at once; all pods together: ${word(shareOf('NODE'))} times that; each pod at least a ${word(shareOf('GUARANTEED'))}th of it`,
-    `a ${dns.endpointFreeShare === 4 ? 'fifth' : '?'} of ${number(dns.inFlightMax)} while other pods are idle, else a share of the free places; always ${dns.inFlightGuaranteed}`,
+    `a ${dns.endpointFreeShare === 4 ? 'fifth' : '?'} of ${number(dns.inFlightMax - dns.inFlightMax / dns.inFlightReserveShare)} while other pods are idle, else a share of the free places; always ${dns.inFlightGuaranteed}`,
     `except the cluster's resolvers | ${dns.upstreamServersPerEndpointMax} |`,
     `While ${number(dns.tcpWaitingPerEndpointMax)} of a pod wait at a member, its next one is reset`,
     `while ${number(dns.tcpWaitingMax)} of all pods wait there`,
