@@ -102,7 +102,7 @@ test('the largest batch and pages fit a gRPC message', () => {
     name,
     qtype: 65_535,
     rcode: 15,
-    verdict: DnsVerdict.DNS_VERDICT_UNKNOWN_ENDPOINT,
+    verdict: DnsVerdict.DNS_VERDICT_UPSTREAM_ERROR,
     server: address,
     protocol: 17,
     latencyUs: uint32Max,

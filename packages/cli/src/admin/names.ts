@@ -100,11 +100,8 @@ export function eventVerdictName(verdict: EventVerdict): EventVerdictName | 'unk
 const dnsVerdicts: Readonly<Record<number, DnsOutcomeCode>> = {
   [DnsVerdict.DNS_VERDICT_ALLOWED]: 'allowed',
   [DnsVerdict.DNS_VERDICT_DENIED]: 'denied',
-  [DnsVerdict.DNS_VERDICT_MALFORMED]: 'malformed',
-  [DnsVerdict.DNS_VERDICT_LIMITED]: 'limited',
   [DnsVerdict.DNS_VERDICT_TIMEOUT]: 'timeout',
   [DnsVerdict.DNS_VERDICT_UPSTREAM_ERROR]: 'upstream-error',
-  [DnsVerdict.DNS_VERDICT_UNKNOWN_ENDPOINT]: 'unknown-endpoint',
 };
 
 /** Outcome of a query, finer than the verdict of its event. */

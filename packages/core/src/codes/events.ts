@@ -18,18 +18,6 @@ const dnsOutcomeRows = {
       'no pattern of rules.dns matches the name: the pod gets REFUSED (or NXDOMAIN, see the option denial)',
     fix: 'add the name to rules.dns of a policy of the pod, if it should be allowed; names with suffixes of a search list are denied too, and harmless',
   },
-  malformed: {
-    severity: 'warning',
-    meaning:
-      'the message is not a well-formed DNS query with one question: the pod gets FORMERR, NOTIMP or no answer',
-    fix: 'correct the DNS client in the pod',
-  },
-  limited: {
-    severity: 'warning',
-    meaning:
-      'a limit refused the query: the pod gets SERVFAIL; the metric tandem_dns_queries_total has the limit in its label verdict',
-    fix: 'see "When something is full" in docs/operations.md',
-  },
   timeout: {
     severity: 'error',
     meaning: 'the DNS server that the pod asked did not answer in time',
@@ -40,12 +28,6 @@ const dnsOutcomeRows = {
     meaning:
       'the DNS server that the pod asked cannot be reached (ICMP error, refused or reset connection): the pod gets SERVFAIL',
     fix: 'check that server and the network to it',
-  },
-  'unknown-endpoint': {
-    severity: 'warning',
-    meaning:
-      'the source address of the query belongs to no endpoint of this member: the query is dropped',
-    fix: 'if it lasts, check that the agent runs and look for `policy-behind` in `tandem status`',
   },
 } as const;
 export type DnsOutcomeCode = keyof typeof dnsOutcomeRows;
@@ -109,8 +91,9 @@ const queryVerdictRows = {
   },
   'unknown-server': {
     severity: 'warning',
-    meaning: 'no DNS rule names the server that the pod asks: the pod gets SERVFAIL',
-    fix: 'name the server in a rule with rules.dns, or let the pod ask the DNS server of the cluster',
+    meaning:
+      "the programs steer the pod's queries to a member whose policy does not have this server as one of a DNS rule: the pod gets SERVFAIL. Queries to servers that no DNS rule names are not steered",
+    fix: 'if it lasts, look for `policy-behind` in `tandem status`',
   },
   'over-in-flight': {
     severity: 'error',

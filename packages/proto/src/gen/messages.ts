@@ -230,7 +230,7 @@ export type EventType = tandem.v1.EventType;
 export const EventVerdict: typeof tandem.v1.EventVerdict = tandem.v1.EventVerdict;
 export type EventVerdict = tandem.v1.EventVerdict;
 
-/** What became of a query. */
+/** What became of a query. Queries that no policy decides have no event: tandem_dns_queries_total counts them. */
 export const DnsVerdict: typeof tandem.v1.DnsVerdict = tandem.v1.DnsVerdict;
 export type DnsVerdict = tandem.v1.DnsVerdict;
 

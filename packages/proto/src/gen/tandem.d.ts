@@ -2947,7 +2947,7 @@ export namespace tandem {
             EVENT_VERDICT_AUDIT = 4
         }
 
-        /** What became of a query. */
+        /** What became of a query. Queries that no policy decides have no event: tandem_dns_queries_total counts them. */
         enum DnsVerdict {
 
             /** DNS_VERDICT_UNSPECIFIED value */
@@ -2959,20 +2959,11 @@ export namespace tandem {
             /** Refused by policy. */
             DNS_VERDICT_DENIED = 2,
 
-            /** Answered FORMERR or NOTIMP, or dropped as no query. */
-            DNS_VERDICT_MALFORMED = 3,
-
-            /** Answered SERVFAIL by a limit of ours. */
-            DNS_VERDICT_LIMITED = 4,
-
             /** Allowed, and the upstream did not answer in time. */
             DNS_VERDICT_TIMEOUT = 5,
 
             /** Allowed, and asking the upstream failed (unreachable, connection closed). */
-            DNS_VERDICT_UPSTREAM_ERROR = 6,
-
-            /** The asking address or its policy is not known to the member. */
-            DNS_VERDICT_UNKNOWN_ENDPOINT = 7
+            DNS_VERDICT_UPSTREAM_ERROR = 6
         }
 
         /**

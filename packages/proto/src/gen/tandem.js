@@ -4576,11 +4576,8 @@ export const tandem = $root.tandem = (() => {
             values[valuesById[0] = "DNS_VERDICT_UNSPECIFIED"] = 0;
             values[valuesById[1] = "DNS_VERDICT_ALLOWED"] = 1;
             values[valuesById[2] = "DNS_VERDICT_DENIED"] = 2;
-            values[valuesById[3] = "DNS_VERDICT_MALFORMED"] = 3;
-            values[valuesById[4] = "DNS_VERDICT_LIMITED"] = 4;
             values[valuesById[5] = "DNS_VERDICT_TIMEOUT"] = 5;
             values[valuesById[6] = "DNS_VERDICT_UPSTREAM_ERROR"] = 6;
-            values[valuesById[7] = "DNS_VERDICT_UNKNOWN_ENDPOINT"] = 7;
             return values;
         })();
 
