@@ -107,6 +107,17 @@ test('a cause whose message is in that of the error is told once', () => {
   );
 });
 
+test('the code of a cause whose message was said is in the line', () => {
+  const { log, lines } = capture('json');
+  const cause = new TandemError('TANDEM_MARK', 'no mark bit is free', { facts: { tried: 3 } });
+  const message = `the datapath cannot be loaded: ${cause.message}`;
+  log.error('start failed', { error: new TandemError('TANDEM_DATAPATH', message, { cause }) });
+  assert.equal(
+    JSON.parse(lines()[0] ?? '').error,
+    'TANDEM_DATAPATH: the datapath cannot be loaded: no mark bit is free; because: TANDEM_MARK',
+  );
+});
+
 test('long text is cut, and the level holds', () => {
   const { log, lines } = capture('json');
   log.debug('not written');

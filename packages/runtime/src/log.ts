@@ -57,30 +57,33 @@ export interface LogOptions {
 }
 
 /**
- * An error's message, code and facts, and those of its causes. The stack only where it was unexpected; no cause whose message
- * was said already.
+ * An error's message, code and facts, and those of its causes. The stack only where it was unexpected; of a cause whose message
+ * was said already only a code that was not.
  */
 function errorText(error: Error): string {
   const parts: string[] = [];
   let said = '';
   let current: unknown = error;
   for (let depth = 0; depth < errorCausesMax && current instanceof Error; depth++) {
-    if (depth > 0 && said.includes(current.message)) {
-      current = current.cause;
-      continue;
-    }
-    said += current.message;
-    if (current instanceof TandemError) {
-      const facts = Object.entries(current.facts).map(([name, value]) => `${name}=${value}`);
-      parts.push(
-        `${current.code}: ${current.message}${facts.length > 0 ? ` (${facts.join(' ')})` : ''}`,
-      );
-    } else {
-      parts.push(depth === 0 ? (current.stack ?? current.message) : current.message);
-    }
+    const isSaid = depth > 0 && said.includes(current.message);
+    const part = isSaid ? codeOf(current) : ownText(current, depth === 0);
+    if (part !== '' && !said.includes(part)) parts.push(part);
+    said += `${part} ${current.message} `;
     current = current.cause;
   }
   return parts.join('; because: ');
+}
+
+function ownText(error: Error, isFirst: boolean): string {
+  if (!(error instanceof TandemError)) return (isFirst ? error.stack : null) ?? error.message;
+  const facts = Object.entries(error.facts).map(([name, value]) => `${name}=${value}`);
+  return `${error.code}: ${error.message}${facts.length > 0 ? ` (${facts.join(' ')})` : ''}`;
+}
+
+/** A code that `tandem explain` knows, of this package's errors or of an addon's; empty: it has none. */
+function codeOf(error: Error): string {
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === 'string' && code.startsWith('TANDEM_') ? code : '';
 }
 
 /** Fields in a form that is safe and bounded. */
