@@ -22,6 +22,7 @@ import { findingsOf } from '@tandem/core/policy/parse/judge-object';
 import { CiliumHints } from './cilium-hints.ts';
 import { clusterOf } from './cluster-of.ts';
 import { DnsIngressHints } from './dns-ingress-hints.ts';
+import { LiftedNameHints } from './lifted-name-hints.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
 import { adviceOnTemplate, type FileContents, type FileObject } from './read-files.ts';
 import { ServiceHints } from './service-hints.ts';
@@ -162,12 +163,13 @@ function hintFindings(
   const ofDnsPods = new DnsIngressHints(objects);
   const ofServices = new ServiceHints(objects);
   const ofTiers = new TierHints(objects);
+  const ofNames = new LiftedNameHints(objects);
   return objects.flatMap((object) => {
     const subject = subjectOf(object);
     const source = places.get(subject);
     if (!isPolicyObject(object) || source === undefined || !valid.has(subject)) return [];
     const hints = object.kind === 'NetworkPolicy' ? kubernetes.of(object) : cilium.of(object);
-    const more = [...ofDnsPods.of(object), ...ofServices.of(object), ...ofTiers.of(object)];
+    const more = [ofDnsPods, ofServices, ofTiers, ofNames].flatMap((each) => each.of(object));
     const all = [...hints, ...more, ...namespaceHint(object, source)];
     return all.map(({ path, message }) =>
       finding(source, 'policy-hint', subject, path, message, 'warning'),
