@@ -155,6 +155,18 @@ const controls: [string, Uint8Array, string[]][] = [
     reply({ answer: [a(name(nowhere), 66), a(www)] }),
     ['192.0.2.1 300'],
   ],
+  [
+    'foreign records behind owners that are written out, or end in a pointer',
+    reply({
+      answer: [
+        a(name(asked)),
+        a(name(nowhere), 66),
+        a([...labels('www').slice(0, -1), ...pointer(16)], 2),
+        a([...labels('poison').slice(0, -1), ...pointer(16)], 67),
+      ],
+    }),
+    ['192.0.2.1 300', '192.0.2.2 300'],
+  ],
   ['trailing octets', Uint8Array.from([...reply({ answer: [a(www)] }), 1, 2]), ['192.0.2.1 300']],
   ['no RA, AA', reply({ flags: 0x8400, answer: [a(www)] }), ['192.0.2.1 300']],
 ];

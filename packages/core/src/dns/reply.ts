@@ -252,16 +252,18 @@ function readAnswer(
   return view.chain.add(bytes, start, end, owner, data, ttl, type === typeDname);
 }
 
+const noPlace = -1;
+
 /** Keeps the candidates that belong to the name at the end of the chain. */
 function collect(view: ReplyView, bytes: Uint8Array, start: number, end: number): void {
   const { chain } = view;
   // Owners are mostly pointers to one place: the last place that proved equal is remembered. It was
-  // backwards for an earlier record, so it is for a later one.
-  let equalTarget = chain.hops === 0 ? dnsHeaderBytes : -1;
+  // backwards for an earlier record, so it is for a later one. An owner that is written out has no place, and is always compared.
+  let equalTarget = chain.hops === 0 ? dnsHeaderBytes : noPlace;
   for (let i = 0; i < view.candidateCount; i++) {
     const owner = view.candidateOwners[i]!;
-    const target = bytes[owner]! >= 0xc0 ? wordAt(bytes, owner) & 0x3fff : -2;
-    if (target !== equalTarget) {
+    const target = bytes[owner]! >= 0xc0 ? wordAt(bytes, owner) & 0x3fff : noPlace;
+    if (target === noPlace || target !== equalTarget) {
       if (!nameEquals(bytes, start, end, owner, chain.name, chain.nameLength)) {
         view.unrelated++;
         continue;
