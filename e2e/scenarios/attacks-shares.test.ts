@@ -52,7 +52,7 @@ const standard = await startStandardNode({
       namespace: 'evil',
       selects: { app: 'evil' },
       dns: own,
-      fqdns: [...patternsFor(5, 100), ...patternsFor(7, 63)],
+      fqdns: [...patternsFor(5, 100), ...patternsFor(7, 63), ...patternsFor(9, 280)],
     }),
     dnsPolicy({
       name: 'greedy',
@@ -135,4 +135,9 @@ test('a namespace at its limit gives up its own oldest, and status says so', asy
   assert.equal((await learnedFor('greedy'))?.used, quota);
   assert.ok(((await learnedFor('greedy'))?.replaced ?? 0) <= 2 * quota, 'one for each that came');
   assert.ok((await counterOf(tandem, 'agent', 'tandem_learned_replaced_total')) >= quota);
+});
+
+test('more patterns of another namespace than one answer feeds keep no address from being learned', async () => {
+  await ask(client, 9);
+  assert.ok(await canConnect(client, addressOf(9)), 'the pod connects to what it was answered');
 });

@@ -55,13 +55,13 @@ const help = {
     'replies with more than 16 aliases (CNAME and DNAME records): delivered, nothing learned',
   learnRuns: 'runs of the learn program',
   learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
-  learnRefusedSelectors: 'addresses that have too many selectors',
+  learnRefusedSelectors: 'addresses, or addresses of a name, that have too many selectors',
   learnRefusedQuota: 'addresses refused because their namespace may have none',
   learnRefusedRate:
     'addresses of large answers, over the number that their namespace may have written in a second',
   learnRefusedFull: 'addresses refused because the map was full',
   learnRefusedOffers:
-    'addresses refused because only policies of other namespaces name them and the map had no free entry',
+    'addresses refused because only policies of other namespaces name them and the map had no free entry, or too many such came in a second',
   learnEvicted: 'addresses evicted for addresses that this member learned',
   peerLinks: 'links to the other member by which it handed over its listeners',
   peerLinksRefused: 'links to this member refused: a uid without access, no hello, or too many',

@@ -14,6 +14,7 @@ import { address } from '../../test/records.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
 import { counter, createSharedCounters } from '../counters.ts';
 import { learnPairsPerSecondMax } from '../limits.ts';
+import type { PolicyTables } from '../policy/tables.ts';
 import { KernelWriter } from './kernel-writer.ts';
 import { Learner } from './learner.ts';
 
@@ -45,12 +46,17 @@ class Member {
     this.answers([text], nowSeconds);
   }
 
-  answers(texts: readonly string[], nowSeconds: number, namespace: number = namespaceId): void {
+  answers(
+    texts: readonly string[],
+    nowSeconds: number,
+    namespace: number = namespaceId,
+    selectorsOf: PolicyTables['selectorsOf'] = selectOne,
+  ): void {
     const reply = this.#reply;
     reply.addressCount = texts.length;
     reply.ttls.fill(ttl);
     reply.types.fill(1);
-    const tables = { selectorsOf: selectOne };
+    const tables = { selectorsOf };
     const words = new Uint32Array(
       texts.flatMap((text) => [...new Uint32Array(address(text).buffer)]),
     );
@@ -78,6 +84,22 @@ function selectOne(
   into[0] = selector;
   return 1;
 }
+
+/** The selector, and as many that only policies of other namespaces name as there is room for. */
+const selectOffersToo: PolicyTables['selectorsOf'] = (
+  _set,
+  _trusted,
+  _policy,
+  _namespace,
+  into,
+  offered,
+) => {
+  for (let i = 0; i < into.length; i++) {
+    into[i] = selector + i;
+    offered[i] = i === 0 ? 0 : 1;
+  }
+  return into.length;
+};
 
 function isThere(kernel: KernelMaps, text: string): boolean {
   return selectorsOf(kernel.fqdn, address(text), 9).includes(selector);
@@ -164,4 +186,17 @@ test('large answers to one namespace teach a bounded number of addresses a secon
   assert.ok(isThere(kernel, other), 'and a large one of another namespace');
   member.answers([later, ...many], 1001);
   assert.ok(isThere(kernel, later), 'in the next second a large one of the same namespace, too');
+});
+
+test('patterns of other namespaces make no answer a large one, and what they cost has a bound of its own', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const asked = 100;
+  for (let n = 0; n < asked; n++) member.answers([fresh(n)], 1000, namespaceId, selectOffersToo);
+  for (let n = 0; n < asked; n++) assert.ok(isThere(kernel, fresh(n)), fresh(n));
+  assert.equal(member.count('learnRefusedRate'), 0);
+  assert.ok(member.count('learnRefusedOffers') > 0);
+  assert.equal(member.count('learnRefusedSelectors'), asked, 'each had one selector too many');
+  const offered = selectorsOf(kernel.fqdn, address(fresh(asked - 1)), 64);
+  assert.deepEqual(offered, [selector], 'over the bound nothing is offered');
 });

@@ -4,7 +4,8 @@
 /**
  * Learn before reply: collects the addresses of a batch of answers, writes them to the kernel in one call, and
  * only then are the replies sent. The kernel's program alone decides which pairs it evicts. The writes of large
- * answers to one namespace are bounded per second.
+ * answers to one namespace are bounded per second. Selectors that policies of other namespaces alone name are offers: they have a
+ * bound of their own, so that the patterns of others make no answer of the namespace a large one.
  */
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
@@ -20,7 +21,7 @@ import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
 import { clampTtl } from './ttl.ts';
 import { WriteRate } from './write-rate.ts';
 
-/** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
+/** Selectors that one answer may feed, those of its namespace first; of a name that matches more patterns the addresses are counted. */
 const selectorsPerAnswerMax = 256;
 /** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
 const busyRetriesMax = 3;
@@ -50,8 +51,10 @@ export class Learner {
   /** Pairs (address, name) that the name caches have; like `#known`, with the hash of the name for the selector. */
   readonly #cached: KnownPairs;
   readonly #rate = new WriteRate();
-  readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
-  readonly #offered = new Uint8Array(selectorsPerAnswerMax);
+  readonly #offerRate = new WriteRate();
+  /** With a place for one that is too many. */
+  readonly #selectors = new Uint32Array(selectorsPerAnswerMax + 1);
+  readonly #offered = new Uint8Array(selectorsPerAnswerMax + 1);
   /** Per request of the batch: 1 if the pair is new to this member, and whose it is; 0: an offer. */
   readonly #isNew = new Uint8Array(learnBatchMax);
   readonly #owners = new Uint32Array(learnBatchMax);
@@ -93,7 +96,7 @@ export class Learner {
     nowSeconds: number,
   ): number {
     const offered = this.#offered;
-    const selectors = tables.selectorsOf(
+    const found = tables.selectorsOf(
       acceptSet,
       trusted,
       policyId,
@@ -101,13 +104,22 @@ export class Learner {
       this.#selectors,
       offered,
     );
-    if (selectors === 0) return reply.addressCount > 0 ? -1 : 0;
-    const isLarge = reply.addressCount * selectors > learnPairsOrdinary;
+    if (found === 0) return reply.addressCount > 0 ? -1 : 0;
+    let selectors = Math.min(found, selectorsPerAnswerMax);
+    if (found > selectors) this.#counters[counter.learnRefusedSelectors]! += reply.addressCount;
+    const wanted = wantedOf(offered, selectors);
+    const isLarge = reply.addressCount * wanted > learnPairsOrdinary;
     if (isLarge && this.#rate.isOver(namespaceId, nowSeconds)) {
       this.#counters[counter.learnRefusedRate]! += reply.addressCount;
       return 0;
     }
+    const hasManyOffers = reply.addressCount * (selectors - wanted) > learnPairsOrdinary;
+    if (hasManyOffers && this.#offerRate.isOver(namespaceId, nowSeconds)) {
+      this.#counters[counter.learnRefusedOffers]! += reply.addressCount;
+      selectors = wanted;
+    }
     let changed = 0;
+    let offers = 0;
     for (let i = 0; i < reply.addressCount; i++) {
       const ttl = clampTtl(reply.ttls[i]!, this.ttlSecondsMin);
       const expires = (nowSeconds + ttl + this.graceSeconds) >>> 0;
@@ -136,12 +148,14 @@ export class Learner {
           isOffered,
         );
         changed += 1;
+        if (isOffered) offers += 1;
       }
       // Another name of a known address teaches the kernel nothing, but a selector to come may want it.
       if (this.#cached.extend(replyWords, i * 4, nameHash & hashMask, 0, expires) !== pairKnown)
         changed += 1;
     }
-    if (isLarge) this.#rate.add(namespaceId, changed);
+    if (isLarge) this.#rate.add(namespaceId, changed - offers);
+    if (hasManyOffers) this.#offerRate.add(namespaceId, offers);
     return changed;
   }
 
@@ -200,4 +214,11 @@ export class Learner {
   #count(index: number): void {
     this.#counters[index] = this.#counters[index]! + 1;
   }
+}
+
+/** How many of the first `selectors` are no offers: those come first. */
+function wantedOf(offered: Uint8Array, selectors: number): number {
+  let wanted = 0;
+  while (wanted < selectors && offered[wanted] === 0) wanted += 1;
+  return wanted;
 }

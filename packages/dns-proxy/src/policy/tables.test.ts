@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Which servers got other backends from one policy to the next. */
+/** Which servers got other backends from one policy to the next, and which selectors an answer feeds first. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { nameFromText } from '@tandem/core/dns/name';
+import { loadName, QueryView } from '@tandem/core/dns/query';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { formatAddress } from '@tandem/core/net/ip';
+import { PatternContext } from '@tandem/proto/gen/messages';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
 import * as fc from 'fast-check';
 import { address } from '../../test/records.ts';
@@ -74,4 +78,55 @@ test('a comparison of two policies is that of their tables', () => {
     }),
     { seed: 20251128, numRuns: 200 },
   );
+});
+
+/** More patterns than an answer may feed, each another one, that match the label of so many letters; and last the name itself. */
+function patternsOf(letters: number): string[] {
+  const stars = Array.from({ length: letters + 1 }, (_, before) =>
+    Array.from({ length: letters + 1 - before }, (__, behind) => {
+      return `${'a'.repeat(before)}*${'a'.repeat(behind)}.test.`;
+    }),
+  ).flat();
+  return [...stars, `${'a'.repeat(letters)}.test.`];
+}
+
+test('patterns of another namespace keep no selector of the own one out, however many match the name', () => {
+  const room = 256;
+  const firstSelector = 0x8000_0001;
+  const patterns = patternsOf(24);
+  const own = patterns.length - 1;
+  assert.ok(own > room);
+  const context = PatternContext.PATTERN_CONTEXT_TO_FQDNS;
+  const encoded = encodePolicySnapshot({
+    ...{ revision: 1, nodeName: 'n', createdUnixMs: 1 },
+    patterns: patterns.map((text) => ({ text, context })),
+    selectors: patterns.map((_, at) => ({ id: firstSelector + at, patternIndex: at, policyId: 0 })),
+    endpoints: [2, 3].map((id) => {
+      const address16 = new Uint8Array(16).fill(id);
+      return { address: address16, endpointId: id, policyId: id, namespaceId: id };
+    }),
+    policies: [
+      { id: 2, fqdnPatterns: Array.from({ length: own }, (_, i) => i) },
+      { id: 3, fqdnPatterns: [own] },
+    ],
+  });
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  const tables = new PolicyTables(buildImage(decoded.value).image);
+  const view = new QueryView({ low: 1, high: 2 });
+  const wire = nameFromText(patterns[own] as string);
+  assert.ok(wire !== null && loadName(view, wire, 0, wire.length));
+  const set = tables.matcher.match(view);
+  const feeds = (namespaceId: number): [number[], number[]] => {
+    const [out, offered] = [new Uint32Array(room), new Uint8Array(room)];
+    const to = [out, offered] as const;
+    const count = tables.selectorsOf(set, true, 3 as PolicyId, namespaceId as NamespaceId, ...to);
+    assert.equal(count, room);
+    return [[...out], [...offered]];
+  };
+  const [selectors, offered] = feeds(3);
+  assert.deepEqual([selectors[0], offered[0]], [firstSelector + own, 0]);
+  assert.ok(offered.slice(1).every((each) => each === 1));
+  assert.ok(feeds(2)[1].every((each) => each === 0));
 });

@@ -68,9 +68,10 @@ export class PolicyTables {
   }
 
   /**
-   * Writes the selectors that an answer for `acceptSet` feeds into `out` and returns how many:
-   * those of all policies when the server is trusted, else those of the asking policy alone (safety rule 4). `offered` gets a 1
-   * for each that no policy of the namespace names: the namespace does not pay for it (safety rule 17).
+   * Writes the selectors that an answer for `acceptSet` feeds into `out`, as many as fit, and returns how many:
+   * those of all policies when the server is trusted, else those of the asking policy alone (safety rule 4). Those that policies of the
+   * namespace name come first, so that the patterns of others keep none of them out; `offered` gets a 1 for each of the
+   * rest: the namespace does not pay for it (safety rule 17).
    */
   selectorsOf(
     acceptSet: AcceptSet,
@@ -80,30 +81,57 @@ export class PolicyTables {
     out: Uint32Array,
     offered: Uint8Array,
   ): number {
-    const image = this.#image;
+    if (!trusted) return this.#privateSelectors(acceptSet, policyId, out, offered);
+    const row = indexOfId(this.#image.namespaceIds, namespaceId);
+    const wanted = this.#sharedSelectors(acceptSet, row, 0, 0, out, offered);
     // A namespace that these tables do not know is served by others soon.
-    const row = trusted ? indexOfId(image.namespaceIds, namespaceId) : -1;
-    const wanted = row * image.patternWords;
+    return row < 0 ? wanted : this.#sharedSelectors(acceptSet, row, 1, wanted, out, offered);
+  }
+
+  /** Appends those that policies of the namespace in `row` name (0: wanted), or those that they do not name (1: offered). */
+  #sharedSelectors(
+    acceptSet: AcceptSet,
+    row: number,
+    isOffered: 0 | 1,
+    from: number,
+    out: Uint32Array,
+    offered: Uint8Array,
+  ): number {
+    const { sharedSelector, wantedPatterns, patternWords } = this.#image;
+    const { starts, members } = this.matcher.acceptSets;
+    const end = starts[acceptSet + 1]!;
+    const base = row * patternWords;
+    let count = from;
+    for (let i = starts[acceptSet]!; i < end && count < out.length; i++) {
+      const pattern = members[i]!;
+      const selector = sharedSelector[pattern]!;
+      if (selector === 0) continue;
+      const word = row < 0 ? -1 : wantedPatterns[base + (pattern >>> 5)]!;
+      const isWanted = (word & (1 << (pattern & 31))) !== 0;
+      if (isWanted === (isOffered === 1)) continue;
+      offered[count] = isOffered;
+      out[count++] = selector;
+    }
+    return count;
+  }
+
+  #privateSelectors(
+    acceptSet: AcceptSet,
+    policyId: PolicyId,
+    out: Uint32Array,
+    offered: Uint8Array,
+  ): number {
+    const { privateOffsets, privatePairs } = this.#image;
     const { starts, members } = this.matcher.acceptSets;
     const end = starts[acceptSet + 1]!;
     let count = 0;
     for (let i = starts[acceptSet]!; i < end && count < out.length; i++) {
       const pattern = members[i]!;
-      if (trusted) {
-        const selector = image.sharedSelector[pattern]!;
-        if (selector === 0) continue;
-        const isWanted =
-          row < 0 ||
-          (image.wantedPatterns[wanted + (pattern >>> 5)]! & (1 << (pattern & 31))) !== 0;
-        offered[count] = isWanted ? 0 : 1;
-        out[count++] = selector;
-        continue;
-      }
-      const last = image.privateOffsets[pattern + 1]!;
-      for (let p = image.privateOffsets[pattern]!; p < last && count < out.length; p++) {
-        if (image.privatePairs[p * 2] !== policyId) continue;
+      const last = privateOffsets[pattern + 1]!;
+      for (let p = privateOffsets[pattern]!; p < last && count < out.length; p++) {
+        if (privatePairs[p * 2] !== policyId) continue;
         offered[count] = 0;
-        out[count++] = image.privatePairs[p * 2 + 1]!;
+        out[count++] = privatePairs[p * 2 + 1]!;
       }
     }
     return count;
