@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
 import { NodeGroup } from '@tandem/datapath/group';
 import { GroupMember } from '../group-member.ts';
-import { heartbeatIntervalMs } from '../limits.ts';
+import { heartbeatIntervalMs, journalAgeMsMax, retiredListenersMs } from '../limits.ts';
 import type { ListenerHandle } from '../listener-kinds.ts';
 import { noListener } from './hello.ts';
 import type { TakeHeavy } from './link.ts';
@@ -160,4 +160,30 @@ describe('its listeners for pods that ask much', () => {
     watcher.takeHeavy([heavyFd, noListener]);
     assert.deepEqual(watcher.closed, [1, heavyFd]);
   });
+});
+
+test('a member that does not serve yet keeps former listeners as long as a client may wait for what is queued there', () => {
+  const closed: number[] = [];
+  const takeover = new Takeover({
+    self: new GroupMember(new NodeGroup(new ArrayBuffer(tdGroup.size)), 0),
+    loop: { add: () => assert.fail('it is not read'), remove: () => false },
+    tcp: { listen: () => assert.fail('nor is it accepted from') },
+    closeFd: (fd) => closed.push(fd),
+    replay: () => undefined,
+    onEvent: () => undefined,
+  });
+  const link = (fd: number, atMs: number): void => {
+    const listeners = [fd, ...Array(3).fill(noListener)];
+    takeover.onLinked({ member: 1, listeners, takesHeavy: false }, startNs + atMs * ms);
+  };
+  const keptMs = retiredListenersMs + journalAgeMsMax;
+  for (const [index, fd] of [11, 12, 13].entries()) link(fd, index * 1000);
+  link(14, 1000 + keptMs - 1);
+  assert.deepEqual(closed, []);
+  link(15, 1000 + keptMs);
+  assert.deepEqual(closed, [11]);
+  link(16, 10 * keptMs);
+  assert.deepEqual(closed, [11, 12, 13, 14], 'not the last of the former ones, which was replaced just now');
+  takeover.close();
+  assert.deepEqual(closed, [11, 12, 13, 14, 15, 16]);
 });

@@ -25,7 +25,12 @@ import {
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group-member.ts';
-import { heartbeatIntervalMs, peerLookGapMaxMs, retiredListenersMs } from '../limits.ts';
+import {
+  heartbeatIntervalMs,
+  journalAgeMsMax,
+  peerLookGapMaxMs,
+  retiredListenersMs,
+} from '../limits.ts';
 import { firstLane, isHeavy, type ListenerHandle } from '../listener-kinds.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import { type Hello, noListener } from './hello.ts';
@@ -177,7 +182,10 @@ export class Takeover {
   }
 
   #update(peer: Peer, monotonicNs: number): void {
-    if (this.#own.length === 0) return;
+    if (this.#own.length === 0) {
+      this.#closeUnread(peer, monotonicNs);
+      return;
+    }
     const { self, replay, onEvent } = this.#o;
     const { group } = self;
     const state = group.stateOf(peer.member);
@@ -202,6 +210,17 @@ export class Takeover {
       peer.listeners = peer.listeners.filter((listeners) => !isOver(listeners, monotonicNs));
     }
     if (isAway) replay(peer.member, beatNs, monotonicNs);
+  }
+
+  /**
+   * While this member does not serve, it reads no former listeners, and keeps them for when it does. No client waits any more for what
+   * is queued in an old one; without this a peer that restarts again and again would leave its descriptors here.
+   */
+  #closeUnread(peer: Peer, monotonicNs: number): void {
+    for (const listeners of peer.listeners) {
+      if (monotonicNs - listeners.closesAtNs >= journalAgeMsMax * 1e6) this.#close(listeners);
+    }
+    peer.listeners = peer.listeners.filter(({ isClosed }) => !isClosed);
   }
 
   #add(listeners: Listeners, fds: readonly number[]): void {
