@@ -12,7 +12,7 @@ const snapshot = new Uint8Array(8);
 /** A member's stream: what it was sent, and how it answers. */
 function connect(server: PolicyServer): {
   sent: number[];
-  acknowledge: (revision: number) => void;
+  acknowledge: (revision: number, failedRevision?: number) => void;
 } {
   const sent: number[] = [];
   const handlers = new Map<string, (message: unknown) => void>();
@@ -22,8 +22,9 @@ function connect(server: PolicyServer): {
     end: () => undefined,
   };
   server.handle(call as unknown as Parameters<PolicyServer['handle']>[0]);
-  const acknowledge = (revision: number): void => {
-    const ack: PolicyAck = { member: 1, revision, failedRevision: 0, error: '' };
+  const acknowledge = (revision: number, failedRevision = 0): void => {
+    const error = failedRevision === 0 ? '' : 'it cannot be read';
+    const ack: PolicyAck = { member: 1, revision, failedRevision, error };
     handlers.get('data')?.(ack);
   };
   return { sent, acknowledge };
@@ -54,4 +55,19 @@ test('a policy is sent also to a member that had it before an older one was sent
   assert.ok(!server.isAcknowledged(4));
   acknowledge(4);
   assert.ok(server.isAcknowledged(4));
+});
+
+test('a member that refused a policy is not waited for, until the next one', () => {
+  const server = new PolicyServer(silent);
+  server.publish(3, snapshot);
+  const { sent, acknowledge } = connect(server);
+  acknowledge(3);
+  server.publish(4, snapshot);
+  acknowledge(3, 4);
+  assert.ok(server.isAcknowledged(4));
+  server.publish(5, snapshot);
+  assert.ok(!server.isAcknowledged(5));
+  acknowledge(5);
+  assert.ok(server.isAcknowledged(5));
+  assert.deepEqual(sent, [4, 5]);
 });

@@ -27,6 +27,8 @@ interface Session {
   revision: Revision;
   /** The revision last sent on this stream. */
   sent: number;
+  /** The revision that it refused last. */
+  refused: Revision;
   error: string;
 }
 
@@ -44,7 +46,7 @@ export class PolicyServer {
 
   /** Handler of `Sync.Policy`. */
   readonly handle = (call: PolicyCall): void => {
-    const session: Session = { call, member: -1, revision: 0, sent: 0, error: '' };
+    const session: Session = { call, member: -1, revision: 0, sent: 0, refused: 0, error: '' };
     this.#sessions.add(session);
     call.on('data', (ack: PolicyAck) => this.#onAck(session, ack));
     const end = (): void => {
@@ -73,15 +75,22 @@ export class PolicyServer {
       .map(({ member, revision, error }) => ({ member, revision, error }));
   }
 
-  /** Whether all members that are connected serve the revision. */
+  /**
+   * Whether all members that are connected serve the revision, but those that refused it: they are not sent it again, and the kernel
+   * passes them over once it is required.
+   */
   isAcknowledged(revision: Revision): boolean {
-    return this.members.every((member) => member.revision >= revision);
+    return [...this.#sessions].every(
+      (session) =>
+        session.member < 0 || session.revision >= revision || session.refused === revision,
+    );
   }
 
   #onAck(session: Session, ack: PolicyAck): void {
     if (session.member < 0) this.#log.info('member connected', { member: ack.member });
     session.member = ack.member;
     session.revision = ack.revision;
+    session.refused = ack.failedRevision;
     session.error = ack.error;
     if (ack.failedRevision !== 0) {
       this.#log.error('member refused a policy', {
