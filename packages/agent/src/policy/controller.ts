@@ -309,10 +309,10 @@ export class PolicyController {
     const checked = former === null ? 'all' : 'new';
     const diagnostics = yield* wait(attacher.attach(plan, checked));
     this.#attachDiagnostics = [...plan.diagnostics, ...diagnostics];
-    // A gate that waits for the pod's endpoint must not see it before.
-    this.#endpoints = plan.endpoints;
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
+    // A gate that waits for the pod's endpoint must not see it before: without `judge` the pod would be open.
+    this.#endpoints = plan.endpoints;
     announceApplied(datapath, compiled.members.revision);
     yield* this.#redirect(compiled);
     this.#isWhole = refused.length === 0;
