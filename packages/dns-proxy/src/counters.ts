@@ -58,7 +58,7 @@ const help = {
   learnRefusedSelectors: 'addresses, or addresses of a name, that have too many selectors',
   learnRefusedQuota: 'addresses refused because their namespace may have none',
   learnRefusedRate:
-    'addresses of large answers, over the number that their namespace may have written in a second',
+    'addresses of large answers, over the number that their namespace may have written, or remembered for policies to come, in a second',
   learnRefusedFull: 'addresses refused because the map was full',
   learnRefusedOffers:
     'addresses refused because only policies of other namespaces name them and the map had no free entry, or too many such came in a second',

@@ -51,7 +51,7 @@ class Member {
     nowSeconds: number,
     namespace: number = namespaceId,
     selectorsOf: PolicyTables['selectorsOf'] = selectOne,
-  ): void {
+  ): number {
     const reply = this.#reply;
     reply.addressCount = texts.length;
     reply.ttls.fill(ttl);
@@ -61,12 +61,17 @@ class Member {
       texts.flatMap((text) => [...new Uint32Array(address(text).buffer)]),
     );
     this.#learner.begin();
-    this.#learner.collect(
+    const changed = this.#learner.collect(
       ...([1, reply, words, tables, 1 as AcceptSet, true, 1 as PolicyId] as const),
       namespace as NamespaceId,
       nowSeconds,
     );
     this.#learner.flush();
+    return changed;
+  }
+
+  forgetNames(): void {
+    this.#learner.forgetNames();
   }
 
   count(name: keyof typeof counter): number {
@@ -199,4 +204,28 @@ test('patterns of other namespaces make no answer a large one, and what they cos
   assert.equal(member.count('learnRefusedSelectors'), asked, 'each had one selector too many');
   const offered = selectorsOf(kernel.fqdn, address(fresh(asked - 1)), 64);
   assert.deepEqual(offered, [selector], 'over the bound nothing is offered');
+});
+
+test('what the name caches did not get is taught again by the next answer', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const taught = (): number => member.answers([fresh(1)], 1000);
+  assert.deepEqual([taught(), taught()], [2, 0]);
+  member.forgetNames();
+  assert.deepEqual([taught(), taught()], [1, 0]);
+});
+
+test('of large answers that no selector wants the name caches get a bounded number of addresses a second', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const large = 256;
+  const answer = (count: number, nowSeconds: number): number => {
+    const texts = Array.from({ length: count }, (_, n) => fresh(n));
+    return member.answers(texts, nowSeconds, namespaceId, () => 0);
+  };
+  for (let n = 0; n < learnPairsPerSecondMax; n += large) assert.equal(answer(large, 1000), -1);
+  assert.equal(answer(large, 1000), 0);
+  assert.equal(member.count('learnRefusedRate'), large);
+  assert.equal(answer(16, 1000), -1, 'an ordinary one is remembered');
+  assert.equal(answer(large, 1001), -1, 'in the next second a large one, too');
 });

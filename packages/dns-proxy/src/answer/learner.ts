@@ -52,6 +52,8 @@ export class Learner {
   readonly #cached: KnownPairs;
   readonly #rate = new WriteRate();
   readonly #offerRate = new WriteRate();
+  /** Addresses that no selector wants. */
+  readonly #nameRate = new WriteRate();
   /** With a place for one that is too many. */
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax + 1);
   readonly #offered = new Uint8Array(selectorsPerAnswerMax + 1);
@@ -59,6 +61,7 @@ export class Learner {
   readonly #isNew = new Uint8Array(learnBatchMax);
   readonly #owners = new Uint32Array(learnBatchMax);
   #removalsSeen = 0;
+  #mustForgetNames = false;
 
   constructor(options: LearnerOptions) {
     this.#writer = options.writer;
@@ -73,10 +76,17 @@ export class Learner {
 
   /** Before a batch: forgets known pairs if a member has removed some since. */
   begin(): void {
+    if (this.#mustForgetNames) this.#cached.clear();
+    this.#mustForgetNames = false;
     const removals = this.#group.removals;
     if (removals === this.#removalsSeen) return;
     this.#removalsSeen = removals;
     this.#known.clear();
+  }
+
+  /** The name caches did not get what an answer taught: the next answers teach it again. */
+  forgetNames(): void {
+    this.#mustForgetNames = true;
   }
 
   /**
@@ -104,7 +114,7 @@ export class Learner {
       this.#selectors,
       offered,
     );
-    if (found === 0) return reply.addressCount > 0 ? -1 : 0;
+    if (found === 0) return this.#unselected(reply.addressCount, namespaceId, nowSeconds);
     let selectors = Math.min(found, selectorsPerAnswerMax);
     if (found > selectors) this.#counters[counter.learnRefusedSelectors]! += reply.addressCount;
     const wanted = wantedOf(offered, selectors);
@@ -157,6 +167,18 @@ export class Learner {
     if (isLarge) this.#rate.add(namespaceId, changed - offers);
     if (hasManyOffers) this.#offerRate.add(namespaceId, offers);
     return changed;
+  }
+
+  /** A selector to come may want the addresses; of large answers the name caches get as many as the kernel would. */
+  #unselected(addresses: number, namespaceId: NamespaceId, nowSeconds: number): number {
+    if (addresses > learnPairsOrdinary) {
+      if (this.#nameRate.isOver(namespaceId, nowSeconds)) {
+        this.#counters[counter.learnRefusedRate]! += addresses;
+        return 0;
+      }
+      this.#nameRate.add(namespaceId, addresses);
+    }
+    return addresses > 0 ? -1 : 0;
   }
 
   /** Writes the collected requests. Must run before the replies of the batch are sent. */

@@ -55,7 +55,7 @@ export class Answers {
     reply: ReplyView,
     moment: Moment,
   ): void {
-    const { counters, report } = this.#o;
+    const { counters, learner, report } = this.#o;
     const status = parseReply(reply, bytes, start, start + length, query);
     let changed = 0;
     if (status === replyOk) {
@@ -67,7 +67,8 @@ export class Answers {
     if (reply.aliasesSkipped > 0) counters[counter.aliasesOverLimit]!++;
     if (reply.mapped > 0) counters[counter.learnRefusedAddress]! += reply.mapped;
     counters[counter.replies]!++;
-    report.answered(facts, query, reply, changed, moment);
+    const isReported = report.answered(facts, query, reply, changed, moment);
+    if (!isReported && changed > 0) learner.forgetNames();
   }
 
   /** After the last of a batch: writes learned addresses into the datapath. */

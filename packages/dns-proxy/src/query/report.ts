@@ -42,19 +42,23 @@ export class QueryReport {
     this.#write(dnsVerdict.denied, 0, facts, query, null, rcode, 0, moment);
   }
 
-  /** A reply came. `changed`: positive if it taught the datapath something, negative if no selector wants it. */
+  /**
+   * A reply came. `changed`: positive if it taught the datapath something, negative if no selector wants it. False: there was no room to
+   * report it.
+   */
   answered(
     facts: QueryFacts,
     query: QueryView,
     reply: ReplyView,
     changed: number,
     moment: Moment,
-  ): void {
+  ): boolean {
     const latencyUs = latencyOf(facts, moment);
     observeLatency(this.#o.counters, latencyUs);
     const learned = changed > 0 ? flagLearned : changed < 0 ? flagUnselected : 0;
     const flags = (facts.isTrusted ? flagTrusted : 0) | learned;
-    this.#write(dnsVerdict.allowed, flags, facts, query, reply, reply.rcode, latencyUs, moment);
+    const { rcode } = reply;
+    return this.#write(dnsVerdict.allowed, flags, facts, query, reply, rcode, latencyUs, moment);
   }
 
   /** No reply came in time. */
@@ -82,7 +86,7 @@ export class QueryReport {
     rcode: number,
     latencyUs: number,
     moment: Moment,
-  ): void {
+  ): boolean {
     const { events, lookup, graceSeconds } = this.#o;
     const fields = this.#fields;
     fields.verdict = verdict;
@@ -99,7 +103,7 @@ export class QueryReport {
     fields.client = facts.client;
     fields.server = facts.server;
     fields.expiresBase = Math.floor(moment.boottimeNs / 1e9) + graceSeconds;
-    events.write(fields, query, reply);
+    return events.write(fields, query, reply);
   }
 }
 

@@ -3,7 +3,7 @@
 
 /**
  * The record of one answered or refused query, from the DNS worker to the main thread and on to the
- * other process. Fixed layout, little-endian, so that nothing is allocated to write it:
+ * other process; an answer with many addresses has several. Fixed layout, little-endian, so that nothing is allocated to write it:
  *
  *    0 u32 length of the record        40 u8[16] server, as the pod asked it
  *    4 u8 verdict, u8 protocol,        56 u16 client port, u16 name length
@@ -29,6 +29,10 @@ export const flagTrusted = 1;
 export const flagLearned = 2;
 /** No selector wants the answer: the name caches keep it for one that may come. */
 export const flagUnselected = 4;
+/** Further addresses of the answer of the record before, for the name caches alone: no event of its own. */
+export const flagContinued = 8;
+/** An answer that the name caches want. */
+export const flagsTeaching: number = flagLearned | flagUnselected;
 
 /** Kind of these records in the ring. */
 export const ringKindDnsEvent = 1;
@@ -95,20 +99,42 @@ export class DnsEventWriter {
     this.#member = member;
   }
 
-  /** `query` holds the question; `reply`, if any, the addresses. */
-  write(fields: DnsEventFields, query: QueryView, reply: ReplyView | null): void {
+  /**
+   * `query` holds the question; `reply`, if any, the addresses. What an answer teaches is written whole, in further records for
+   * addresses that the first one has no room for. False: the ring had no room for one of them.
+   */
+  write(fields: DnsEventFields, query: QueryView, reply: ReplyView | null): boolean {
+    const { flags } = fields;
+    let isWritten = this.#writeRecord(fields, flags, query, reply, 0);
+    if (reply === null || (flags & flagsTeaching) === 0) return isWritten;
+    const step = dnsEventAddressesMax;
+    for (let first = step; first < reply.addressCount; first += step) {
+      const continued = flags | flagContinued;
+      isWritten = this.#writeRecord(fields, continued, query, reply, first) && isWritten;
+    }
+    return isWritten;
+  }
+
+  /** With addresses from the one at `first` on, as many as a record has room for. */
+  #writeRecord(
+    fields: DnsEventFields,
+    flags: number,
+    query: QueryView,
+    reply: ReplyView | null,
+    first: number,
+  ): boolean {
     const at = this.#ring.reserve(ringKindDnsEvent, dnsRecordBytesMax);
     if (at < 0) {
       this.#counters[counter.eventsLost] = this.#counters[counter.eventsLost]! + 1;
-      return;
+      return false;
     }
     const { bytes } = this.#ring;
-    const nameEnd = this.#writeHeader(at, fields, query);
+    const nameEnd = this.#writeHeader(at, fields, flags, query);
     let length = nameEnd - at;
     if (reply !== null) {
-      const count = Math.min(reply.addressCount, dnsEventAddressesMax);
-      bytes[at + 60] = count;
-      for (let i = 0; i < count; i++) {
+      const end = Math.min(reply.addressCount, first + dnsEventAddressesMax);
+      bytes[at + 60] = end - first;
+      for (let i = first; i < end; i++) {
         for (let b = 0; b < 16; b++) {
           bytes[at + length + b] = reply.addresses[i * 16 + b]!;
         }
@@ -118,16 +144,16 @@ export class DnsEventWriter {
       }
     }
     this.#view.setUint32(at, length, true);
-    this.#ring.commit(length);
+    return this.#ring.commit(length);
   }
 
   /** All but the length and the number of addresses. Returns where the name ends. */
-  #writeHeader(at: number, fields: DnsEventFields, query: QueryView): number {
+  #writeHeader(at: number, fields: DnsEventFields, flags: number, query: QueryView): number {
     const words = this.#words;
     const word = at >> 2;
     const nameLength = query.questionEnd === 0 ? 0 : query.nameLength;
     words[word + 1] =
-      fields.verdict | (fields.protocol << 8) | (this.#member << 16) | (fields.flags << 24);
+      fields.verdict | (fields.protocol << 8) | (this.#member << 16) | (flags << 24);
     this.#floats[(at >> 3) + 1] = fields.timeUs;
     words[word + 4] = fields.endpointId;
     words[word + 5] = fields.latencyUs;

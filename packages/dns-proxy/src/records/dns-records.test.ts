@@ -72,6 +72,28 @@ test('the worker writes what is read here', () => {
   );
 });
 
+test('all addresses of an answer that taught something are known, and it is one event', () => {
+  const ring = createSharedRing(1 << 14);
+  const query = new QueryView({ low: 1, high: 2 });
+  const name = wireName('many.example');
+  assert.ok(loadName(query, name, 0, name.length));
+  query.questionEnd = 12 + name.length + 4;
+  const reply = new ReplyView({ low: 1, high: 2 });
+  reply.addressCount = 40;
+  for (let i = 0; i < 40; i++) reply.addresses.set(address(`192.0.2.${i}`), i * 16);
+  const fields = new DnsEventFields();
+  Object.assign(fields, { flags: flagUnselected | flagTrusted, namespaceId: 3, expiresBase: 1000 });
+  const writer = new DnsEventWriter(new SharedRingWriter(ring), createSharedCounters(), 1);
+  assert.ok(writer.write(fields, query, reply));
+  const store = smallStore();
+  new SharedRingReader(ring).drain((_kind, bytes, at, length) => {
+    assert.equal(dnsRecordLength(bytes, at), length);
+    assert.ok(store.dnsRecord(bytes, at, length));
+  }, 10);
+  assert.equal(mappingsOf(store, 0).length, 40);
+  assert.equal(store.events.next, 1);
+});
+
 test('only answers that taught something are news, and only once', () => {
   const store = smallStore();
   const rows = [

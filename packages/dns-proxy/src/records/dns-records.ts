@@ -15,9 +15,9 @@ import {
   dnsRecordBytesMax,
   dnsRecordHeaderBytes,
   dnsRecordField as field,
-  flagLearned,
+  flagContinued,
+  flagsTeaching,
   flagTrusted,
-  flagUnselected,
 } from './dns-event.ts';
 
 export function readU16(bytes: Uint8Array, at: number): number {
@@ -53,7 +53,10 @@ export function timeUsOf(bytes: Uint8Array, at: number): number {
   return view.getFloat64(field.timeUs, true);
 }
 
-const teaches = flagLearned | flagUnselected;
+/** Whether the record has further addresses of an answer, and is no event. */
+export function isContinued(bytes: Uint8Array, at: number): boolean {
+  return (bytes[at + field.flags]! & flagContinued) !== 0;
+}
 
 /** Teaches the name cache what answers say. */
 export class NameFeed {
@@ -67,7 +70,7 @@ export class NameFeed {
   /** Takes in a whole record. True: the cache knows something that it did not know before. */
   take(bytes: Uint8Array, at: number): boolean {
     const flags = bytes[at + field.flags]!;
-    if ((flags & teaches) === 0) return false;
+    if ((flags & flagsTeaching) === 0) return false;
     const isTrusted = (flags & flagTrusted) !== 0;
     const scope = isTrusted ? 0 : readU32(bytes, at + field.policyId);
     const nameLength = readU16(bytes, at + field.nameLength);

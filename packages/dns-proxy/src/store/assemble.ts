@@ -15,6 +15,7 @@ import type { Clock } from '@tandem/runtime/system-clock';
 import type { TaskTimers } from '@tandem/runtime/task';
 import { KernelWriter } from '../answer/kernel-writer.ts';
 import type { PolicyTables } from '../policy/tables.ts';
+import { isContinued } from '../records/dns-records.ts';
 import { Exchange, type ExchangeOptions } from '../sync/exchange.ts';
 import type { AddressesInUse } from './addresses-in-use.ts';
 import { Backfill } from './backfill.ts';
@@ -66,7 +67,7 @@ export function assembleNames({ member, version, epochNs, key, sizes }: NamesOpt
     exchange,
     onDnsEvent: (bytes, at, length) => {
       const isNews = store.dnsRecord(bytes, at, length);
-      exchange.offerDns(bytes, at, length, isNews);
+      if (isNews || !isContinued(bytes, at)) exchange.offerDns(bytes, at, length, isNews);
     },
   };
 }

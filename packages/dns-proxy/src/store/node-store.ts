@@ -11,7 +11,7 @@ import type { FqdnCacheOptions } from '@tandem/core/fqdn/mapping';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
-import { memberOf, NameFeed, timeUsOf } from '../records/dns-records.ts';
+import { isContinued, memberOf, NameFeed, timeUsOf } from '../records/dns-records.ts';
 import {
   decodeLoss,
   encodeLoss,
@@ -57,7 +57,7 @@ export class NodeStore implements ExchangeSink {
 
   /** A whole record, of our worker or the other's. True: it taught the name cache something. */
   dnsRecord(bytes: Uint8Array, at: number, length: number): boolean {
-    this.events.append(eventKindDns, bytes, at, length);
+    if (!isContinued(bytes, at)) this.events.append(eventKindDns, bytes, at, length);
     const isNews = this.#feed.take(bytes, at);
     if (isNews && this.#fed?.isLate(memberOf(bytes, at), timeUsOf(bytes, at)) === true)
       this.#hasLateNames = true;
