@@ -209,10 +209,13 @@ test('patterns of other namespaces make no answer a large one, and what they cos
 test('what the name caches did not get is taught again by the next answer', () => {
   using kernel = loadKernelMaps(quota);
   const member = new Member(kernel, 0, { removals: 0 });
-  const taught = (): number => member.answers([fresh(1)], 1000);
-  assert.deepEqual([taught(), taught()], [2, 0]);
+  const taught = (nowSeconds: number): number => member.answers([fresh(1)], nowSeconds);
+  assert.deepEqual([taught(1000), taught(1000)], [2, 0]);
   member.forgetNames();
-  assert.deepEqual([taught(), taught()], [1, 0]);
+  assert.deepEqual([taught(1000), taught(1000)], [1, 0]);
+  member.forgetNames();
+  assert.equal(taught(1000), 0, 'once a second');
+  assert.deepEqual([taught(1001), taught(1001)], [1, 0]);
 });
 
 test('of large answers that no selector wants the name caches get a bounded number of addresses a second', () => {

@@ -62,6 +62,7 @@ export class Learner {
   readonly #owners = new Uint32Array(learnBatchMax);
   #removalsSeen = 0;
   #mustForgetNames = false;
+  #namesForgottenAt = 0;
 
   constructor(options: LearnerOptions) {
     this.#writer = options.writer;
@@ -76,15 +77,16 @@ export class Learner {
 
   /** Before a batch: forgets known pairs if a member has removed some since. */
   begin(): void {
-    if (this.#mustForgetNames) this.#cached.clear();
-    this.#mustForgetNames = false;
     const removals = this.#group.removals;
     if (removals === this.#removalsSeen) return;
     this.#removalsSeen = removals;
     this.#known.clear();
   }
 
-  /** The name caches did not get what an answer taught: the next answers teach it again. */
+  /**
+   * The name caches did not get what an answer taught: the next answers teach all names again. Once a
+   * second at most, because names are lost while the main thread has too much to do.
+   */
   forgetNames(): void {
     this.#mustForgetNames = true;
   }
@@ -105,6 +107,11 @@ export class Learner {
     namespaceId: NamespaceId,
     nowSeconds: number,
   ): number {
+    if (this.#mustForgetNames && nowSeconds !== this.#namesForgottenAt) {
+      this.#cached.clear();
+      this.#mustForgetNames = false;
+      this.#namesForgottenAt = nowSeconds;
+    }
     const offered = this.#offered;
     const found = tables.selectorsOf(
       acceptSet,
