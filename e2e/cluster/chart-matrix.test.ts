@@ -186,6 +186,33 @@ describe('a real API server', () => {
       await api.call('DELETE', `${path}/first-agent`);
     }
   });
+
+  test('no release is installed while the uninstall of another one waits for nodes, in whatever namespace', async () => {
+    const labels = { 'app.kubernetes.io/name': 'tandem-uninstall' };
+    const image = 'localhost/tandem/agent:0.1.0';
+    const left = {
+      metadata: { name: 'first-uninstall', labels },
+      spec: {
+        selector: { matchLabels: labels },
+        template: {
+          metadata: { labels },
+          spec: { containers: [{ name: 'removed', image }] },
+        },
+      },
+    };
+    const path = '/apis/apps/v1/namespaces/default/daemonsets';
+    await api.call('POST', path, left);
+    try {
+      const { status, stderr } = await runHelm('helm', [
+        ...['install', 'second', chart, '--dry-run=server', '--namespace', namespace],
+        ...['--kubeconfig', kubeconfig],
+      ]);
+      assert.notEqual(status, 0);
+      assert.match(stderr, /kubectl -n default delete daemonset first-uninstall/);
+    } finally {
+      await api.call('DELETE', `${path}/first-uninstall`);
+    }
+  });
 });
 
 /** Where the server has each kind: its group's path and its plural. */

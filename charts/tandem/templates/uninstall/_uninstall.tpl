@@ -15,4 +15,8 @@ annotations:
   helm.sh/hook: post-delete
   helm.sh/hook-weight: {{ .weight | quote }}
   helm.sh/hook-delete-policy: before-hook-creation{{ if not .stays }},hook-succeeded{{ end }}
+  {{- if .stays }}
+  # Argo CD makes a hook again that the Job has deleted, and would leave it.
+  argocd.argoproj.io/hook-delete-policy: HookSucceeded
+  {{- end }}
 {{- end }}
