@@ -5,7 +5,7 @@
 // Environment: ALLOWED, DENIED names; ADDRESS as HOST:PORT that is not allowed; optionally REACHED as NAME:PORT that is.
 
 import { Resolver } from 'node:dns/promises';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const { ALLOWED = '', DENIED = '', ADDRESS = '', REACHED = '' } = process.env;
@@ -13,12 +13,18 @@ const resolver = new Resolver({ timeout: 2000, tries: 2 });
 const connectMs = 3000;
 const settleMs = 30_000;
 
+/** Addresses of IPv4, or of IPv6 if the name has no others, as in a cluster of IPv6 alone; or the code of the error. */
 const lookup = async (name) => {
-  try {
-    return (await resolver.resolve4(name)).join(', ');
-  } catch (error) {
-    return error.code;
+  let code = '';
+  for (const family of ['resolve4', 'resolve6']) {
+    try {
+      return (await resolver[family](name)).join(', ');
+    } catch (error) {
+      code = error.code;
+    }
+    if (code !== 'ENODATA') break;
   }
+  return code;
 };
 
 const dial = async (host, port) => {
@@ -58,7 +64,7 @@ await check(
 await check(
   `${ALLOWED}, which it allows, has an address`,
   () => lookup(ALLOWED),
-  (seen) => /^\d/.test(seen),
+  (seen) => isIP(seen.split(', ')[0]) !== 0,
 );
 await check(
   `${ADDRESS}, which no name gave, is not reached`,
