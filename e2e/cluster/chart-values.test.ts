@@ -235,6 +235,34 @@ test('one value names the API server, for nodes on which kube-proxy comes later'
   );
 });
 
+test('what runs on each node is kept off nodes that are no machines, and values can say otherwise', async () => {
+  const affinities = async (...args: readonly string[]): Promise<readonly unknown[]> => {
+    const objects = (await rendered(...everything, ...args)).filter(
+      ({ kind }) => kind !== 'Deployment',
+    );
+    return podsOf(objects).map(
+      (pod) => (pod as unknown as { readonly affinity?: unknown }).affinity,
+    );
+  };
+  const usual = await affinities();
+  // Agent, DNS proxy, what cleans, what waits for it, and the two of `helm test`.
+  assert.equal(usual.length, 6);
+  for (const each of usual) {
+    const matchExpressions = [
+      { key: 'eks.amazonaws.com/compute-type', operator: 'NotIn', values: ['fargate'] },
+      { key: 'type', operator: 'NotIn', values: ['virtual-kubelet'] },
+    ];
+    const required = { nodeSelectorTerms: [{ matchExpressions }] };
+    assert.deepEqual(each, {
+      nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required },
+    });
+  }
+  assert.deepEqual(
+    (await affinities('--set', 'affinity=null')).filter((each) => each !== undefined),
+    [],
+  );
+});
+
 test('definitions are no part of the chart: Helm would neither upgrade them nor leave those of others alone', async () => {
   const kinds = (await rendered('--include-crds')).map(({ kind }) => kind);
   assert.ok(!kinds.includes('CustomResourceDefinition'));

@@ -50,8 +50,16 @@ terminationGracePeriodSeconds: {{ add .Values.drainSeconds 6 }}
 {{- /* So that the process is not process 1, which no signal from within kills: who stands by ends one that hangs. */}}
 shareProcessNamespace: true
 {{- include "tandem.pullSecrets" . }}
-nodeSelector: {{ toJson .Values.nodeSelector }}
+{{- include "tandem.nodes" . }}
 tolerations: {{ toJson .Values.tolerations }}
+{{- end }}
+
+{{/* On which nodes Tandem runs, but for taints. Called with the root. */}}
+{{- define "tandem.nodes" }}
+nodeSelector: {{ toJson .Values.nodeSelector }}
+{{- with .Values.affinity }}
+affinity: {{ toJson . }}
+{{- end }}
 {{- end }}
 
 {{/* The API server's address, if it is not kubelet's. Called with the root. */}}
