@@ -126,10 +126,11 @@ const quiet =
   'add table inet quiet; add chain inet quiet out { type filter hook output priority 0; }; add rule inet quiet out tcp flags & rst == rst drop';
 for (const pod of pods) await pod.namespace.run('nft', [quiet]);
 
+// The half-open connections of one test are there when the next begins, which makes more.
 for (const [cookies, count] of [
-  ...(isFull ? ([[1, 16]] as const) : []),
   [0, 1],
   [0, 16],
+  ...(isFull ? ([[1, 16]] as const) : []),
 ] as const) {
   test(`${count} pods send SYNs alone, with tcp_syncookies=${cookies}`, async (t) => {
     await node.node.sysctl({ 'net.ipv4.tcp_syncookies': cookies });
@@ -144,12 +145,14 @@ for (const [cookies, count] of [
       const sent = await Promise.all(probes.slice(0, count).map(flood));
       return { sent: sent.reduce((sum, of) => sum + of, 0) };
     });
-    await waitFor(async () => (await node.node.run('ss', ['-Htan', 'state', 'syn-recv'])) === '', {
-      what: 'the handshakes that nobody finishes to be over',
-      timeoutMs: 15_000,
-    });
   });
 }
+
+test('half of a handshake does not stay', () =>
+  waitFor(async () => (await node.node.run('ss', ['-Htan', 'state', 'syn-recv'])) === '', {
+    what: 'the handshakes that no pod finishes to be over',
+    timeoutMs: 15_000,
+  }));
 
 const idlers = {
   'send one octet a second': { connections: 200 },

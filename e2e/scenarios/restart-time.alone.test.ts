@@ -21,7 +21,8 @@ import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standa
 import type { ProcessName } from '../kit/tandem-node.ts';
 
 const patternCount = 10_000;
-const rounds = 3;
+/** One undisturbed start is the proof: others follow only while the machine, which may be busy, has disturbed each. */
+const roundsMax = 3;
 /** From the start of the process to LIVE; the promise is 2 s on a quiet machine of two cores. */
 const aloneMsMax = 1500;
 const togetherMsMax = 2000;
@@ -113,20 +114,19 @@ test('both down: silence, no bypass, open connections live', async () => {
 for (const name of processes) {
   test(`the ${name} alone is back with ${patternCount} patterns`, async () => {
     const times: Start[] = [];
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < roundsMax && best(times) >= aloneMsMax; round++) {
       await killBoth();
       times.push(await startUntilLive(name));
       await assertServes();
     }
     console.log(`${name} alone, LIVE after ${text(times)}`);
-    // The machine may be busy with other tests: one undisturbed start is the proof.
     assert.ok(best(times) < aloneMsMax, text(times));
   });
 }
 
 test(`both together are back with ${patternCount} patterns`, async () => {
   const times: Start[] = [];
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < roundsMax && best(times) >= togetherMsMax; round++) {
     await killBoth();
     times.push(...(await Promise.all(processes.map(startUntilLive))));
     await assertServes();
