@@ -65,10 +65,11 @@ const privateNode = [
   'exec /lib/systemd/systemd --system --unit=all.target --log-target=console --show-status=0',
 ];
 
+/** `untilHealthy` looks once a second, because a start of the program takes a third of a second of CPU time. */
 const check = [
   'export PATH=/opt/tandem/.tools/bin:$PATH',
   'tandem=/opt/tandem/packages/cli/bin/tandem',
-  'untilHealthy() { for try in $(seq 40); do if $tandem status > /run/status; then break; fi; sleep 0.2; done; cat /run/status; }',
+  'untilHealthy() { for try in $(seq 20); do if $tandem status > /run/status; then break; fi; sleep 1; done; cat /run/status; }',
   'show() { echo "## $1"; untilHealthy; systemctl show -p Id,ActiveState,Result,NRestarts,MainPID tandem-agent tandem-dns-proxy; }',
   'show started',
   'for unit in tandem-agent tandem-dns-proxy; do echo "## privileges of $unit"; cat /proc/$(systemctl show --value -p MainPID $unit)/task/*/status; done',
