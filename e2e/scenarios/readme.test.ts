@@ -60,8 +60,9 @@ const privateNode = [
   'cd /opt',
 ];
 
+/** Once a second, because a start of the program takes a third of a second of CPU time. */
 const untilHealthy = (status: string): string =>
-  `for try in $(seq 50); do if ${status} > /run/status; then break; fi; sleep 0.2; done`;
+  `for try in $(seq 20); do if ${status} > /run/status; then break; fi; sleep 1; done`;
 
 const showProxy = [
   'for process in /proc/[0-9]*; do',
