@@ -21,7 +21,7 @@ const directory = mkdtempSync(join(tmpdir(), 'tandem-images-'));
 after(() => rmSync(directory, { recursive: true }));
 
 let images: ReturnType<typeof productImages>;
-/** Of this checkout: a bundle takes seconds of CPU time. */
+/** Files of this checkout, made once: a bundle takes seconds of CPU time. */
 let files: Awaited<ReturnType<typeof productFiles>>;
 const unpacked = join(directory, 'unpacked');
 before(async () => {
