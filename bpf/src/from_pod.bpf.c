@@ -12,6 +12,7 @@
 #define TANDEM_FROM_POD_H
 
 #include <tandem/connect_pace.h>
+#include <tandem/hook_facts.h>
 #include <tandem/mark.h>
 #include <tandem/members.h>
 #include <tandem/pod_frame.h>
@@ -46,11 +47,22 @@ static __always_inline bool is_source_of(struct __sk_buff *skb, const struct td_
 			    !mac_difference(endpoint->mac, none));
 }
 
+/*
+ * Is a device to write a checksum elsewhere than at `own` (-1: the message has none)? PACKET_VNET_HDR lets a pod choose where: over an
+ * address that the message claims, or the flow that it quotes, which would change after they were verified.
+ */
+static __always_inline bool is_written_over(struct __sk_buff *skb, __s64 own)
+{
+	__s64 at = skb_checksum_at(bpf_cast_to_kern_ctx(skb));
+
+	return at >= 0 && at != own;
+}
+
 static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *p)
 {
 	const struct arp_ipv4 *arp = frame_arp(skb);
 
-	if (!arp)
+	if (!arp || is_written_over(skb, -1))
 		return TD_COUNT_DROP_PARSE;
 	p->family = 4;
 	arp_sender(arp, &p->source);
@@ -292,6 +304,9 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 	bool redirected = false;
 	__u32 reason;
 
+	if (is_icmp(p) && !p->is_tail &&
+	    is_written_over(skb, p->l4_offset + l4_checksum_offset(p->protocol)))
+		return TD_COUNT_DROP_PARSE;
 	if (p->family == 6) {
 		bool without_endpoint;
 

@@ -8,7 +8,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe } from 'node:test';
+import { after, beforeEach, describe, test } from 'node:test';
 import { addressBytes, macBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
@@ -395,3 +395,43 @@ for (const kind of ['bridge, MAC known', 'bridge, MAC not known', 'point-to-poin
     );
   });
 }
+
+describe('a checksum that a device is to write over a claim, and where it belongs', () => {
+  beforeEach(() => setUpKind('bridge, MAC known'));
+  const quoting: PacketSpec = {
+    ip: { source: own4, destination: '1.2.3.4' },
+    icmp: { type: 3, code: 1, quoted: udp('1.2.3.4', own4) },
+  };
+  const list = [
+    { name: 'the sender of ARP', frame: arp(ownMac, own4), over: 14 + 16, own: null },
+    {
+      name: 'the target of an advertisement',
+      frame: discovery(136, own6, own6, option(2, ownMac)),
+      over: 14 + 40 + 22,
+      own: 14 + 40 + 2,
+    },
+    {
+      name: 'the target of duplicate address detection',
+      frame: discovery(135, '::', own6),
+      over: 14 + 40 + 22,
+      own: 14 + 40 + 2,
+    },
+    {
+      name: 'the flow that an ICMP error quotes',
+      frame: from(ownMac, quoting),
+      over: 14 + 20 + 8 + 20,
+      own: 14 + 20 + 2,
+    },
+  ] as const;
+  for (const { name, frame, over, own } of list) {
+    test(name, () => {
+      fixture.facts({ checksum_at: over });
+      const got = fixture.frame('from_pod', frame);
+      assert.equal(got.verdict, 'drop');
+      assert.deepEqual(got.counted, { DROP_PARSE: 1 });
+      if (own === null) return;
+      fixture.facts({ checksum_at: own });
+      assert.equal(fixture.frame('from_pod', frame).verdict, 'next');
+    });
+  }
+});

@@ -369,6 +369,25 @@ test('no device writes a checksum over the ports that were judged', async () => 
   }
 });
 
+test('no device writes a checksum over an address that ARP claims', async () => {
+  const pod = node.pod('abridge');
+  await using atNeighbour = await web.capture({ contains: 'over the claim' });
+  const request = frameOf(pod, {
+    ethernet: { destination: 'ff:ff:ff:ff:ff:ff' },
+    arp: {
+      operation: 'request',
+      senderMac: pod.mac,
+      senderAddress: addressOf(pod, '10.'),
+      targetAddress: plan.bridgeGateway4,
+    },
+  });
+  const frame = concatBytes([request, Buffer.from('over the claim')]);
+  const send = (): Promise<void> => attackers.abridge.partial(frame, { start: 20, offset: 10 });
+  await assertDropped({ tandem, reason: 'drop_parse', at: atNeighbour, send });
+  await attackers.abridge.frame(frame);
+  await atNeighbour.captured({ count: 1 });
+});
+
 test('a piece is delivered with its head, whatever protocol it names in IPv6; without it not', async () => {
   const pod = node.pod('abridge');
   const own = { mac: pod.mac, ipv4: addressOf(pod, '10.'), ipv6: addressOf(pod, 'fd00::') };
