@@ -73,11 +73,18 @@ static void read_reserved_ports(struct reserved_ports *reserved)
 	}
 }
 
-/* -1 with errno EADDRINUSE when too many draws in a row were taken. */
+/* EPERM is of a program at the cgroup, as guard_port at port P; EACCES of a security module. */
+static bool is_port_refused(int error)
+{
+	return error == EADDRINUSE || error == EPERM || error == EACCES;
+}
+
+/* -1 with the errno of the last draw when too many in a row were refused. */
 static int bind_random_port(int fd, const uint8_t source[16])
 {
 	struct reserved_ports reserved;
 	uint16_t draw[PORT_TRIES_MAX];
+	int error = EADDRINUSE;
 
 	read_reserved_ports(&reserved);
 	if (getrandom(draw, sizeof draw, 0) != (ssize_t)sizeof draw)
@@ -90,10 +97,11 @@ static int bind_random_port(int fd, const uint8_t source[16])
 		socklen_t length = ds_address_from_bytes(&local, source, draw[i]);
 		if (bind(fd, &local.any, length) == 0)
 			return 0;
-		if (errno != EADDRINUSE)
+		if (!is_port_refused(errno))
 			return -1;
+		error = errno;
 	}
-	errno = EADDRINUSE;
+	errno = error;
 	return -1;
 }
 

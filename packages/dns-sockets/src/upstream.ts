@@ -27,7 +27,7 @@ export interface UpstreamUdpOptions {
  * arrived before it was connected are gone. Path MTU discovery is off (IP_PMTUDISC_OMIT).
  *
  * @returns the fd; ours until `closeFd`; for `UdpLoop.add(fd, 'connected')`
- * @throws DnsSocketError: ENETUNREACH (no route), EADDRINUSE (no free port in 256 draws)
+ * @throws DnsSocketError: ENETUNREACH (no route), EADDRINUSE (no free port in 256 draws), EPERM (the last of them was refused)
  */
 export function createUpstreamUdp(options: UpstreamUdpOptions): number {
   return attempt(() =>
