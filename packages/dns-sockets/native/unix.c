@@ -163,16 +163,15 @@ static bool read_message(struct ds_unix *unix_socket)
 		return false;
 	}
 	collect_fds(&header, &fds);
-	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+	bool is_cut = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+	if (is_cut || length == 0) {
+		/* An empty message reads as the end, and may carry fds. */
 		for (size_t i = 0; i < fds.count; i++)
 			close(fds.fd[i]);
-		emit_error(unix_socket, EMSGSIZE);
+		if (is_cut)
+			emit_error(unix_socket, EMSGSIZE);
 		if (!unix_socket->closing)
 			emit_end(unix_socket);
-		return false;
-	}
-	if (length == 0) {
-		emit_end(unix_socket);
 		return false;
 	}
 	emit_message(unix_socket, &fds, (size_t)length);
