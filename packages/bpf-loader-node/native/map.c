@@ -254,15 +254,23 @@ EXPORTED(map_lookup_batch)
 			   done < count ? done : 0);
 }
 
+/* Bytes of the page before this place: whole pages are mapped, of 4 KiB on most kernels, of 16 or 64 KiB on some of arm64. */
+static size_t page_before(uintptr_t place)
+{
+	return place % (uintptr_t)sysconf(_SC_PAGESIZE);
+}
+
 static void unmap(napi_env env, void *data, void *hint)
 {
+	size_t before = page_before((uintptr_t)data);
+
 	(void)env;
-	munmap(data, (size_t)(uintptr_t)hint);
+	munmap((uint8_t *)data - before, (size_t)(uintptr_t)hint + before);
 }
 
 /*
- * mapMmap(handle, offset, length): ArrayBuffer over so many bytes of the map's memory, from a whole page
- * on; length 0 is all from there. The buffer keeps the memory until it is collected.
+ * mapMmap(handle, offset, length): ArrayBuffer over so many bytes of the map's memory, from `offset` on; length 0 is all from
+ * there. The buffer keeps the memory until it is collected.
  */
 EXPORTED(map_mmap)
 {
@@ -271,8 +279,8 @@ EXPORTED(map_mmap)
 	napi_value buffer = NULL;
 	napi_status status;
 	uint32_t offset, wanted;
-	size_t length;
-	void *data;
+	size_t length, before;
+	uint8_t *data;
 
 	if (handle == NULL || !argument_u32(&call, 1, "offset", &offset) ||
 	    !argument_u32(&call, 2, "length", &wanted))
@@ -286,13 +294,16 @@ EXPORTED(map_mmap)
 		return throw_errno(&call, EINVAL, "map memory beyond the end of", handle->name, "mmap");
 	length = wanted == 0 ? length - offset : wanted;
 	/* Writable, or a store from JavaScript would be a fault: a frozen map is refused here. */
-	data = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, handle->fd, offset);
+	before = page_before(offset);
+	data = mmap(NULL, length + before, PROT_READ | PROT_WRITE, MAP_SHARED, handle->fd,
+		    (off_t)(offset - before));
 	if (data == MAP_FAILED)
 		return throw_errno(&call, errno, "map memory of", handle->name, "mmap");
+	data += before;
 	status = napi_create_external_arraybuffer(env, data, length, unmap,
 						  (void *)(uintptr_t)length, &buffer);
 	if (status == napi_no_external_buffers_allowed) {
-		munmap(data, length);
+		unmap(env, data, (void *)(uintptr_t)length);
 		return throw_errno(&call, EOPNOTSUPP, "make an external ArrayBuffer over",
 				   handle->name, NULL);
 	}

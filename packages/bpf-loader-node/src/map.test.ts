@@ -123,6 +123,26 @@ test('a mapping outlives its map and ends when it is detached', () => {
   assert.throws(() => unmap({} as ArrayBuffer), TypeError);
 });
 
+test('a part of the memory begins anywhere in a page, and ends with its mapping', () => {
+  using map = BpfMap.create({
+    type: mapType.array,
+    name: 'test_part',
+    keySize: 4,
+    valueSize: 1536,
+    maxEntries: 100,
+    flags: mapFlag.mmapable,
+  });
+  const whole = new Uint8Array(map.mmap());
+  const part = map.mmap({ offset: 50 * 1536, length: 1536 });
+  assert.equal(part.byteLength, 1536);
+  new Uint8Array(part)[8] = 7;
+  assert.equal(whole[50 * 1536 + 8], 7);
+  unmap(part);
+  assert.equal(part.byteLength, 0);
+  assert.equal(whole[50 * 1536 + 8], 7);
+  assert.throws(() => map.mmap({ offset: 99 * 1536, length: 1537 }), BpfError);
+});
+
 test('memory that cannot be written is not mapped', () => {
   assert.throws(() => object.map('table').mmap(), hasCode('TANDEM_BPF_UNSUPPORTED'));
   assert.throws(() => object.map('.rodata').mmap(), BpfError, 'frozen: a store would be a fault');

@@ -233,9 +233,8 @@ export class BpfMap implements Disposable {
 
   /**
    * The memory of an array made with BPF_F_MMAPABLE, shared with the kernel: element i starts at
-   * i * (valueSize rounded up to 8). `range`, in bytes, maps a part of it; its offset must be that of a
-   * page. It stays mapped until the ArrayBuffer is collected or given to
-   * `unmap`, even after this map is disposed.
+   * i * (valueSize rounded up to 8). `range`, in bytes, maps a part of it. It stays mapped until the
+   * ArrayBuffer is collected or given to `unmap`, even after this map is disposed.
    */
   mmap(range: { readonly offset: number; readonly length: number } = wholeMap): ArrayBuffer {
     return native.mapMmap(this.#handle, range.offset, range.length);
