@@ -78,7 +78,9 @@ export class JournalReplay {
       slot < region.slotCount && this.#replayed < replaysPerTurn;
       slot++
     ) {
-      const word = region.states[slot]!;
+      if (stateOf(region.states[slot]!) === FREE) continue;
+      // An atomic load, so that what the slot holds is read after its word (arm64).
+      const word = region.word(slot);
       if (stateOf(word) === FREE) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
     }
