@@ -287,6 +287,9 @@ int judge(struct bpf_nf_ctx *ctx)
 	judgement_load(&j, ctx);
 	j.is_steered = (skb_mark(ctx->skb) & td_config.mark) != 0;
 	j.connection = connection_of(ctx->skb);
+	/* conntrack relates it to the flow that it quotes, as an error; to policy it is a packet like any other */
+	if (is_icmp_redirect(&j.packet))
+		j.connection.entry = NULL;
 	j.is_reply = connection_is_reply(&j.connection);
 	j.facts.ifindex = j.ifindex;
 	j.facts.payer = event_payer(&j);

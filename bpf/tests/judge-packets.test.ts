@@ -195,6 +195,26 @@ describe('ICMP errors (rule 14)', () => {
     );
   });
 
+  test('a redirect is of no connection, whatever flow conntrack relates it to', () => {
+    const info = conntrack.related + conntrack.reply;
+    for (const [destination, hook] of [
+      ['192.168.60.1', 'local-in'],
+      [b4, 'post-routing'],
+      [remote4, 'post-routing'],
+    ] as const) {
+      expectVerdict(
+        fixture,
+        {
+          ip: { source: a4, destination },
+          icmp: { type: 5, code: 1, quoted: tcp(destination, '10.1.0.13') },
+        },
+        { ...flow(destination, '10.1.0.13', '10.1.0.13'), info, ...seenFromA },
+        'DROP_NO_MATCH',
+        hook,
+      );
+    }
+  });
+
   test('without a flow it is a packet like any other', () => {
     expectVerdict(fixture, error(a4, remote4), seenFromA, 'DROP_NO_MATCH');
   });

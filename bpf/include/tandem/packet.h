@@ -165,6 +165,12 @@ static __always_inline bool is_icmp_error(const struct packet *p)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
+/* Over IPv4; over IPv6 it is neighbour discovery. */
+static __always_inline bool is_icmp_redirect(const struct packet *p)
+{
+	return p->family == 4 && is_icmp(p) && p->icmp_type == 5;
+}
+
 /* Neighbour discovery that did not pass a router (RFC 4861, 7.1: hop limit 255). */
 static __always_inline bool is_neighbour_discovery(const struct packet *p)
 {
