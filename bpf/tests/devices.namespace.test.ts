@@ -121,6 +121,19 @@ describe('a pod that is not known: nothing from it, nothing to it (rule 6)', () 
   }
 });
 
+test('a bridge of pods that had a longer name for a while is one still', async () => {
+  const longer = 'bridge-of-other';
+  for (const [from, to] of [
+    [plan.bridge, longer],
+    [longer, plan.bridge],
+  ] as const) {
+    await stage.node.node.ip([`link set ${from} name ${to}`]);
+  }
+  await stage.moving(['DROP_UNKNOWN_POD'], async () => {
+    assert.equal(await stage.exchange('new-port', 'world', 4, droppedMs), false);
+  });
+});
+
 function udp(source: string, destination: string): Omit<PacketSpec, 'ethernet'> {
   return {
     ip: { source, destination },

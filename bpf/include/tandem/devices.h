@@ -67,7 +67,8 @@ static __always_inline bool is_pod_bridge(struct net_device *device)
 {
 	struct td_device_name name = {};
 
-	return !bpf_core_read(&name, sizeof(name), &device->name) &&
+	/* up to its end: behind it the kernel leaves what is left of a longer name that the device had before */
+	return bpf_core_read_str(&name, sizeof(name), &device->name) > 0 &&
 	       bpf_map_lookup_elem(&pod_bridges, &name);
 }
 
