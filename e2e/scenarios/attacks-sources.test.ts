@@ -294,4 +294,25 @@ describe('an ICMP error that quotes a flow', () => {
       await assertSilence(atTarget.captured({ count: 1, timeoutMs: silenceMs }), 'it arrived');
     });
   }
+
+  test('IPv4: a redirect is a packet of no flow, and policy judges it', async () => {
+    const [ofServer, ofClient] = [addressOf(serverPod, '10.'), addressOf(clientPod, '10.')];
+    await client.listen({ protocol: 'udp', address: '0.0.0.0', port: udpPort });
+    const flow = await server.associate({ to: ofClient, port: udpPort, data: 'x', want: 1 });
+    const redirect: PacketSpec = {
+      ip: { source: addressOf(attackerPod, '10.'), destination: ofServer },
+      icmp: {
+        type: 5,
+        code: 1,
+        quoted: buildIp({
+          ip: { source: ofServer, destination: ofClient },
+          udp: { sourcePort: flow.opened.localPort, destinationPort: udpPort },
+          payload: token,
+        }),
+      },
+    };
+    const send = (): Promise<void> => attacker.frame(frameOf(attackerPod, redirect));
+    await assertDropped({ tandem, reason: 'drop_no_match', at: atServer, send });
+    await flow.close();
+  });
 });
