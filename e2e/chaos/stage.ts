@@ -87,7 +87,7 @@ export class Stage implements AsyncDisposable {
       podObjects: Object.fromEntries(
         [...loadPods, 'gate', ...(options.labelled ?? [])].map((name) => [name, asks]),
       ),
-      options: { 'drain-timeout': '10s', ...options.options },
+      options: { 'drain-timeout': '10s', 'log-level': 'debug', ...options.options },
       agentOptions: { 'quota-namespace': quota, 'quota-selector': quota, ...options.agentOptions },
     });
     try {

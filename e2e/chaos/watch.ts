@@ -3,7 +3,7 @@
 
 /**
  * When a victim beat last, and when the other member stood in for it. The beat is read from the `group`
- * map every few milliseconds; the moment is the one that the survivor itself writes into its log, from
+ * map every few milliseconds; the moment is the one that the survivor itself writes into its log (with `log-level` debug), from
  * its main thread, so it is a little later than the truth and never earlier.
  */
 
@@ -14,7 +14,7 @@ import type { ProcessName, TandemNode } from '../kit/tandem-node.ts';
 
 const sampleIntervalMs = 5;
 const samplesMax = 200_000;
-const stoodIn = /^(\S+) WARN .*the other member (?:ended|gives no heartbeat)/;
+const stoodIn = /^(\S+) DEBUG .*this member answers for the other/;
 
 /** CLOCK_MONOTONIC in milliseconds: the clock of beats, records and marks. */
 export function monotonicMs(): number {

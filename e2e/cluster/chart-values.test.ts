@@ -9,7 +9,16 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { chartValues } from '../kit/chart-readme.ts';
-import { chart, containersOf, everything, helm, podsOf, rendered, template } from './helm-chart.ts';
+import {
+  chart,
+  containersOf,
+  everything,
+  helm,
+  objectsOf,
+  podsOf,
+  rendered,
+  template,
+} from './helm-chart.ts';
 
 async function imagesOf(...args: readonly string[]): Promise<readonly string[]> {
   const containers = podsOf(await rendered(...everything, ...args)).flatMap(containersOf);
@@ -37,6 +46,21 @@ test('each process has each variable once', async () => {
     const variables = container.env?.map(({ name }) => name) ?? [];
     assert.deepEqual(variables, [...new Set(variables)], container.name);
   }
+});
+
+test('a release or namespace whose name YAML would read as a number has it as text', async () => {
+  const named = ['1234', chart, '--namespace', '5678', '--kube-version', '1.34.0'];
+  const { status, stdout, stderr } = await helm('template', ...named, ...everything);
+  assert.equal(status, 0, stderr);
+  const numbers: string[] = [];
+  const look = (value: unknown, path: string): void => {
+    if (value === 1234 || value === 5678) numbers.push(path);
+    if (typeof value !== 'object' || value === null) return;
+    for (const [name, inner] of Object.entries(value)) look(inner, `${path}.${name}`);
+  };
+  for (const object of objectsOf(stdout)) look(object, `${object.kind} ${object.metadata.name}`);
+  assert.deepEqual(numbers, []);
+  assert.match(stdout, /"1234"/);
 });
 
 test('one value moves every image to another registry, for a cluster that reaches no other', async () => {

@@ -148,11 +148,12 @@ for (const [cookies, count] of [
   });
 }
 
-test('half of a handshake does not stay', () =>
-  waitFor(async () => (await node.node.run('ss', ['-Htan', 'state', 'syn-recv'])) === '', {
+test('half of a handshake does not stay', async () => {
+  await waitFor(async () => (await node.node.run('ss', ['-Htan', 'state', 'syn-recv'])) === '', {
     what: 'the handshakes that no pod finishes to be over',
     timeoutMs: 15_000,
-  }));
+  });
+});
 
 const idlers = {
   'send one octet a second': { connections: 200 },

@@ -7,7 +7,7 @@ to go on with nodes that come back then: the Job deletes it.
 */}}
 {{- define "tandem.uninstall.metadata" -}}
 name: {{ .root.Release.Name }}-uninstall
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   app.kubernetes.io/name: tandem-uninstall
   {{- include "tandem.labels" .root | nindent 2 }}

@@ -122,16 +122,14 @@ const expected = (() => {
 })();
 
 test('any value anywhere in an object that is no policy: policy of the other objects is in force', () => {
-  const changes = fc
-    .nat(firstPod)
-    .chain((index) =>
-      fc.record({
-        index: fc.constant(index),
-        path: fc.constantFrom(...placesOf(objects[index])),
-        value: values,
-        isLater: fc.boolean(),
-      }),
-    );
+  const changes = fc.nat(firstPod).chain((index) =>
+    fc.record({
+      index: fc.constant(index),
+      path: fc.constantFrom(...placesOf(objects[index])),
+      value: values,
+      isLater: fc.boolean(),
+    }),
+  );
   fc.assert(
     fc.property(changes, ({ index, path, value, isLater }) => {
       const strange = withValue(objects[index], path, value) as Raw;

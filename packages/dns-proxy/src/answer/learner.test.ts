@@ -50,13 +50,13 @@ class Member {
     texts: readonly string[],
     nowSeconds: number,
     namespace: number = namespaceId,
-    selectorsOf: PolicyTables['selectorsOf'] = selectOne,
+    select: PolicyTables['selectorsOf'] = selectOne,
   ): number {
     const reply = this.#reply;
     reply.addressCount = texts.length;
     reply.ttls.fill(ttl);
     reply.types.fill(1);
-    const tables = { selectorsOf };
+    const tables = { selectorsOf: select };
     const words = new Uint32Array(
       texts.flatMap((text) => [...new Uint32Array(address(text).buffer)]),
     );

@@ -15,8 +15,13 @@ const texts: Readonly<Record<TakeoverEvent, string>> = {
 };
 
 export function logPeer(log: Logger, event: TakeoverEvent, member: GroupIndex): void {
-  if (event === 'hung' || event === 'lost') log.warn(texts[event], { member });
-  else log.info(texts[event], { member });
+  if (event !== 'hung' && event !== 'lost') {
+    log.info(texts[event], { member });
+    return;
+  }
+  log.warn(texts[event], { member });
+  // Each time, where a warning that comes again is counted.
+  log.debug('this member answers for the other', { member });
 }
 
 export function logIndexTaken(log: Logger, path: string): void {

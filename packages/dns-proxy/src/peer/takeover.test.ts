@@ -183,7 +183,11 @@ test('a member that does not serve yet keeps former listeners as long as a clien
   link(15, 1000 + keptMs);
   assert.deepEqual(closed, [11]);
   link(16, 10 * keptMs);
-  assert.deepEqual(closed, [11, 12, 13, 14], 'not the last of the former ones, which was replaced just now');
+  assert.deepEqual(
+    closed,
+    [11, 12, 13, 14],
+    'not the last of the former ones, which was replaced just now',
+  );
   takeover.close();
   assert.deepEqual(closed, [11, 12, 13, 14, 15, 16]);
 });
