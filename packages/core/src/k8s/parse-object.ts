@@ -4,7 +4,7 @@
 /** Kubernetes objects from parsed YAML or JSON: shape checked by hand, errors that name field and fix. */
 
 import { objectErrorsMax } from '../limits.ts';
-import { type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
+import { ipv4PrefixBits, isIpv4Prefix, type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
 import { err, ok, type Result } from '../result.ts';
 import {
   type EndpointSlice,
@@ -27,6 +27,7 @@ import {
   type Issue,
   Issues,
   isFields,
+  isText,
   nameOf,
   readFields,
   readFlag,
@@ -107,7 +108,7 @@ export function parseObject(
   const subject = path === '' ? kind || 'object' : `${kind || 'object'} ${path}`;
   // Without these it is not known which object it is.
   const { namespace } = metadata;
-  const isNamed = meta.name !== '' && (namespace === undefined || typeof namespace === 'string');
+  const isNamed = meta.name !== '' && (namespace === undefined || isText(namespace));
   if (issues.any && !(isNamed && read !== undefined))
     return err({ subject, issues: issues.list() });
   const object =
@@ -179,6 +180,11 @@ function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
   for (const text of texts) {
     const prefix = parsePrefix(text);
     if (prefix === null) issues.add('spec.podCIDRs', `${JSON.stringify(text)} is no prefix`);
+    else if (prefix.bits === (isIpv4Prefix(prefix) ? ipv4PrefixBits : 0))
+      issues.add(
+        'spec.podCIDRs',
+        `${text} holds every address: no CIDR of a policy would match any`,
+      );
     else podCidrs.push(prefix);
   }
   const addresses: Uint8Array[] = [];

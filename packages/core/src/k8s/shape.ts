@@ -130,8 +130,8 @@ export function readText(
   issues: Issues,
 ): string | undefined {
   const value = fields[field];
-  if (value === undefined || typeof value === 'string') return value;
-  const fix = typeof value === 'object' ? '' : ': put it in quotes';
+  if (value === undefined || isText(value)) return value;
+  const fix = typeof value === 'object' || typeof value === 'string' ? '' : ': put it in quotes';
   issues.add(at(path, field), `is ${nameOf(value)}, but must be a text${fix}`);
   return undefined;
 }
@@ -194,7 +194,7 @@ export function readTexts(
 ): readonly string[] {
   const texts: string[] = [];
   for (const [index, value] of readList(fields, field, path, issues).entries()) {
-    if (typeof value === 'string') texts.push(value);
+    if (isText(value)) texts.push(value);
     else {
       issues.add(`${at(path, field)}[${index}]`, `is ${nameOf(value)}, but must be a text`);
     }
@@ -222,7 +222,7 @@ export function readTextMap(
   const map = new Map<string, string>();
   const value = readOptionalFields(fields, field, path, issues);
   for (const [key, text] of Object.entries(value ?? {})) {
-    if (typeof text === 'string') map.set(key, text);
+    if (isText(key) && isText(text)) map.set(key, text);
     else {
       const fix = text === null ? 'give it, or "" for an empty one' : 'quote it';
       issues.add(at(at(path, field), key), `is ${nameOf(text)}, but must be a text: ${fix}`);
@@ -245,13 +245,21 @@ export function readSeconds(value: unknown): number {
   return Number.isNaN(ms) ? 0 : Math.floor(ms / 1000);
 }
 
+/** Not with half of a surrogate pair, as an escape in YAML or JSON can write it: no member could read it in a snapshot. */
+export function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.isWellFormed();
+}
+
 /** Kind of a value, for messages. */
 export function nameOf(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';
-  if (typeof value === 'string') return `the text ${JSON.stringify(value.slice(0, 80))}`;
+  if (typeof value === 'string') {
+    const what = value.isWellFormed() ? 'the text' : 'half of a character, in';
+    return `${what} ${JSON.stringify(value.slice(0, 80))}`;
+  }
   return `the ${typeof value} ${String(value)}`;
 }
 
