@@ -6,8 +6,8 @@
  * enforced by the pins of a killed agent, and on a fresh one. What was enforced stays enforced and what is allowed stays
  * reachable, a proxy that starts serves, a pod that no policy names is never cut off, and the next start mends everything.
  *
- * The long tier tries every call that changes something; the short one a call of a few commands. BPF_FAULTS repeats cases:
- * BTF_LOAD:5:EINVAL,OBJ_PIN:3:KILL.
+ * The long tier tries every call that changes something; the short one a call of a few commands. BPF_FAULTS repeats cases, or
+ * all of a command: BTF_LOAD:5:EINVAL,OBJ_PIN:3:KILL,LINK_CREATE.
  */
 
 import assert from 'node:assert/strict';
@@ -67,13 +67,23 @@ function faultsOf(
     command === 'OBJ_PIN' || command === 'MAP_CREATE' ? 'ENOSPC' : 'EINVAL',
     'KILL',
   ];
-  if (chosen !== undefined) return chosen.split(',').map(parsed);
+  const allOf = (command: BpfCommand): readonly BpfFault[] => {
+    const step = command === 'OBJ_GET' ? pinsStep : 1;
+    const calls = Array.from(
+      { length: Math.ceil(counts[command] / step) },
+      (_, index) => 1 + index * step,
+    );
+    return calls.flatMap((nth) => hows(command).map((how) => ({ command, nth, how })));
+  };
+  if (chosen !== undefined) {
+    return chosen
+      .split(',')
+      .flatMap((text) => (text.includes(':') ? [parsed(text)] : allOf(text as BpfCommand)));
+  }
+  if (isFull) return commands.flatMap(allOf);
   return commands.flatMap((command) => {
     const count = counts[command];
-    const step = command === 'OBJ_GET' ? pinsStep : 1;
-    const all = Array.from({ length: Math.ceil(count / step) }, (_, index) => 1 + index * step);
     const short = shortCases[command];
-    if (isFull) return all.flatMap((nth) => hows(command).map((how) => ({ command, nth, how })));
     return short === undefined || count === 0
       ? []
       : [{ command, nth: (count >> 1) + 1, how: short }];
