@@ -3,30 +3,8 @@
 
 /** One line of a safety rule each (docs/security.md), broken, and the tests that must find it. */
 
-export interface Mutation {
-  readonly rule: number;
-  readonly file: string;
-  /** Consequence of the break. */
-  readonly what: string;
-  readonly find: string;
-  readonly replace: string;
-  readonly tests: readonly string[];
-}
-
-type Row = readonly [what: string, find: string, replace: string];
-
-const inTests = (...names: readonly string[]): readonly string[] =>
-  names.map((name) => `bpf/tests/${name}.test.ts`);
-const inAgent = (...names: readonly string[]): readonly string[] =>
-  names.map((name) => `packages/agent/src/${name}.test.ts`);
-
-const of = (
-  rule: number,
-  file: string,
-  tests: readonly string[],
-  rows: readonly Row[],
-): readonly Mutation[] =>
-  rows.map(([what, find, replace]) => ({ rule, file, what, find, replace, tests }));
+import { inAgent, inTests, type Mutation, of } from './mutation.ts';
+import { nameMutations } from './name-mutations.ts';
 
 const fromPods = inTests('from-pod-claims', 'from-pod');
 const toPods = inTests('to-pod-claims', 'to-pod');
@@ -59,6 +37,16 @@ export const mutations: readonly Mutation[] = [
       "ARP for another pod's address",
       'if (!own_endpoint(skb, &p->source))\n\t\treturn TD_COUNT_DROP_SPOOFED;\n\tcount',
       'count',
+    ],
+    [
+      'a device writes a checksum over the address that ARP claims',
+      'if (!arp || is_written_over(skb, -1))',
+      'if (!arp)',
+    ],
+    [
+      'a device writes a checksum over what ICMP claims or quotes',
+      'return at >= 0 && at != own;',
+      'return at >= 0 && own == -1;',
     ],
     ["an ARP probe for another pod's address", 'if (!p->source.a[3]) {', 'if (0) {'],
     [
@@ -208,6 +196,11 @@ export const mutations: readonly Mutation[] = [
       'return TD_SIDE_OUTSIDE;',
     ],
     [
+      'a bridge that had a longer name is of no pods',
+      'bpf_core_read_str(&name, sizeof(name), &device->name) > 0 &&',
+      '!bpf_core_read(&name, sizeof(name), &device->name) &&',
+    ],
+    [
       'what is sent to a group of bridges is of nobody',
       'return is_pod_bridge(master) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;',
       'return TD_SIDE_OUTSIDE;',
@@ -235,6 +228,7 @@ export const mutations: readonly Mutation[] = [
       'return is_related_error && j->source.id &&',
       'return false && j->source.id &&',
     ],
+    ['a redirect is of the flow that it quotes', 'if (is_icmp_redirect(&j.packet))', 'if (0)'],
   ]),
   ...of(14, 'bpf/include/tandem/conntrack.h', judged, [
     [
@@ -394,4 +388,5 @@ export const mutations: readonly Mutation[] = [
       ],
     ],
   ),
+  ...nameMutations,
 ];

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Breaks of the rules for names: what an answer teaches, for whom, and who pays for it. */
+
+import { type Mutation, of } from './mutation.ts';
+
+export const nameMutations: readonly Mutation[] = [
+  ...of(
+    5,
+    'packages/core/src/dns/reply.ts',
+    ['packages/core/src/dns/reply.test.ts'],
+    [
+      [
+        'behind one owner that is written out each other one counts as equal',
+        'if (target === noPlace || target !== equalTarget) {',
+        'if (target !== equalTarget) {',
+      ],
+    ],
+  ),
+  ...of(
+    17,
+    'packages/dns-proxy/src/policy/tables.ts',
+    ['packages/dns-proxy/src/policy/tables.test.ts'],
+    [
+      [
+        'patterns of other namespaces keep those of the own one out',
+        'this.#sharedSelectors(acceptSet, row, 0, 0, out, offered);',
+        'this.#sharedSelectors(acceptSet, row, 1, 0, out, offered);',
+      ],
+    ],
+  ),
+  ...of(
+    17,
+    'packages/dns-proxy/src/answer/learner.ts',
+    ['packages/dns-proxy/src/answer/learner.test.ts'],
+    [
+      [
+        'patterns of other namespaces make an answer a large one',
+        'const isLarge = reply.addressCount * wanted > learnPairsOrdinary;',
+        'const isLarge = reply.addressCount * selectors > learnPairsOrdinary;',
+      ],
+    ],
+  ),
+];
