@@ -41,6 +41,9 @@ export const arpReadMs = 60_000;
  * `reconcileIntervalMs`, from when on each reconciliation tries.
  */
 export const attachRetryMs = 100;
+/** Longest wait of a start for the first reading of the node's network, and the pause between two attempts. */
+export const networkReadMs = 30_000;
+export const networkPauseMs = 250;
 /** Time for which a pod without its interface is not a fault yet: the object of a pod that ends is deleted last. */
 export const endedMsMax = 60_000;
 /** Largest random distance of a process's first revision from the newest known one. */

@@ -6,10 +6,11 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, mock, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { removePins } from '@tandem/datapath/datapath';
 import { LoadedDatapath } from '@tandem/datapath/load';
+import { Rtnetlink } from '@tandem/netlink/rtnetlink';
 import { loadConfig } from '@tandem/runtime/config';
 import { silentLogger } from '@tandem/runtime/log';
 import { insideNamespace } from '@tandem/testing/inside';
@@ -49,6 +50,20 @@ insideNamespace(import.meta, () => {
     const node = datapath();
     await assert.rejects(node.load(), /absent/);
     assert.doesNotMatch(tables(), /tandem/);
+    await node.stop();
+    node.close();
+  });
+
+  test('a start loads nothing before it has read the interfaces of the node', async () => {
+    mock.method(
+      Rtnetlink.prototype,
+      'links',
+      () => Promise.reject(new Error('no answer')),
+      { times: 2 },
+    );
+    const node = datapath();
+    await assert.rejects(node.load(), /absent/);
+    assert.ok(node.view.state.links.size > 0);
     await node.stop();
     node.close();
   });

@@ -19,6 +19,7 @@ import { MarkWatch } from './firewall/mark-watch.ts';
 import { datagramsPerQueryRate } from './limits.ts';
 import { acceptFormerMark, removeArpTables, retryArp } from './node/arp-guard.ts';
 import type { NetworkRulesOptions } from './node/network-rules.ts';
+import { awaitNetwork } from './node/node-network.ts';
 import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
 
@@ -46,6 +47,7 @@ export class NodeDatapath {
   async load(): Promise<void> {
     const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
     this.#view = view;
+    await awaitNetwork(view);
     this.#mark = new MarkWatch({
       view,
       wanted: this.#config.mark,

@@ -30,6 +30,7 @@ import { everyDestination } from '@tandem/netlink/rtnetlink';
 import { isSameRule, type Rule, type RuleSpec } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { ensureNftTable, removeNftTable } from './nft-table.ts';
+import { readNow } from './node-network.ts';
 
 export interface NetworkRulesOptions {
   /** Bit of the packet mark of steered packets. */
@@ -114,9 +115,9 @@ async function removeRouting(
   family: Family,
   options: NetworkRulesOptions,
 ): Promise<boolean> {
-  await view.refresh('rules', 'routes');
   const rules = ourRules(family, options);
   for (const rule of rules) await view.rtnetlink.deleteRule(rule);
+  await readNow(view, 'rules', 'routes');
   for (const rule of view.state.rules.filter((each) => isOutdated(each, rules))) {
     await removeOutdated(view, family, rule, options);
   }

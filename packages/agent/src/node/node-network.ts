@@ -2,12 +2,16 @@
 // Copyright The Tandem Authors
 
 /**
- * The node's network, read once over netlink. `tandem doctor` looks at it: in the image of the agent there is no
- * iproute2.
+ * Readings of the node's network over netlink, for which a caller waits. `tandem doctor` looks at one: in the image of the agent there is
+ * no iproute2.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { NetworkKind, NetworkState } from '@tandem/netlink/network-state';
 import { NetworkView } from '@tandem/netlink/network-view';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { networkPauseMs, networkReadMs } from '../limits.ts';
 
 export interface NodeNetwork {
   readonly state: NetworkState;
@@ -19,4 +23,36 @@ export interface NodeNetwork {
 export async function readNodeNetwork(routingTable: number): Promise<NodeNetwork> {
   using view = await NetworkView.open({ tables: [routingTable] });
   return { state: view.state, problems: new Map(view.problems) };
+}
+
+export type ReadView = Pick<NetworkView, 'problems' | 'refresh'>;
+
+/**
+ * Waits for the first reading. A node whose interfaces were never read looks like one without any: every pod would lose its programs, and no
+ * bridge would count as one of pods. Of the other kinds the start goes on without what cannot be read, and `status` says it.
+ * @throws TandemError: the interfaces cannot be read
+ */
+export async function awaitNetwork(view: ReadView, withinMs: number = networkReadMs): Promise<void> {
+  const endsMs = systemClock.monotonicMs() + withinMs;
+  while (view.problems.size > 0 && systemClock.monotonicMs() < endsMs) {
+    // oxlint-disable-next-line no-await-in-loop -- a poll
+    await delay(networkPauseMs);
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    await view.refresh(...view.problems.keys());
+  }
+  requireRead(view, 'links');
+}
+
+/** Reads these kinds as they are now. @throws TandemError: one cannot be read, so what is there is not known */
+export async function readNow(view: ReadView, ...kinds: readonly NetworkKind[]): Promise<void> {
+  await view.refresh(...kinds);
+  requireRead(view, ...kinds);
+}
+
+function requireRead({ problems }: ReadView, ...kinds: readonly NetworkKind[]): void {
+  for (const kind of kinds) {
+    const reason = problems.get(kind);
+    if (reason === undefined) continue;
+    throw new TandemError('TANDEM_NETLINK', `${kind} of the node cannot be read: ${reason}`);
+  }
 }

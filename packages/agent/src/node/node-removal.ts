@@ -15,6 +15,7 @@ import { removeRedirects } from '../redirect/redirect-stack.ts';
 import { removeArpTables, retryArp } from './arp-guard.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
 import { nftTable } from './nft-table.ts';
+import { readNow } from './node-network.ts';
 
 export interface NodeFootprint {
   /** Null: the network was never read, so no routing of it was changed. */
@@ -70,6 +71,7 @@ async function removeArp(): Promise<void> {
  */
 async function removeBridgeEntries(view: NetworkView): Promise<void> {
   const { rtnetlink, state } = view;
+  await readNow(view, 'neighbors', 'forwarding');
   for (const { ifindex, address, mac, protocol } of state.neighbors) {
     if (protocol !== RTPROT_TANDEM) continue;
     const entry = state.forwardingEntry(ifindex, mac);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What is done where the kernel does not answer for a while, as under its RTNL lock while pods end by the hundred. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mock, test } from 'node:test';
+import { networkKinds } from '@tandem/netlink/network-state';
+import { NetworkView } from '@tandem/netlink/network-view';
+import { Rtnetlink } from '@tandem/netlink/rtnetlink';
+import { insideNamespace } from '@tandem/testing/inside';
+import { networkPauseMs } from '../limits.ts';
+import { awaitNetwork } from './node-network.ts';
+import { removeDatapath } from './node-removal.ts';
+
+const rules = { mark: 0x1000, port: 10_053, routingTable: 2077, rulePriority: 9 };
+const longMs = 20 * networkPauseMs;
+const shortMs = 2 * networkPauseMs;
+
+insideNamespace(import.meta, () => {
+  /** The first `times` readings fail. */
+  const withoutAnswer = async (
+    kind: 'links' | 'neighbors' | 'routes',
+    times: number,
+    work: () => Promise<void>,
+  ): Promise<void> => {
+    const read = Rtnetlink.prototype[kind] as (...args: unknown[]) => unknown;
+    let left = times;
+    const fake = mock.method(Rtnetlink.prototype, kind, function each(this: Rtnetlink, ...args) {
+      return left-- > 0 ? Promise.reject(new Error('no answer')) : read.apply(this, args);
+    });
+    try {
+      await work();
+    } finally {
+      fake.mock.restore();
+    }
+  };
+
+  test('a start waits for the interfaces', async () => {
+    await withoutAnswer('links', 3, async () => {
+      using view = await NetworkView.open();
+      assert.equal(view.state.links.size, 0);
+      await awaitNetwork(view, longMs);
+      assert.equal(view.state.linkByName('lo')?.ifindex, 1);
+    });
+  });
+
+  test('a start ends without the interfaces, and goes on without the neighbours', async () => {
+    await withoutAnswer('links', Number.POSITIVE_INFINITY, async () => {
+      using view = await NetworkView.open();
+      await assert.rejects(awaitNetwork(view, shortMs), /links of the node cannot be read: no answer/);
+    });
+    await withoutAnswer('neighbors', Number.POSITIVE_INFINITY, async () => {
+      using view = await NetworkView.open();
+      await awaitNetwork(view, shortMs);
+      assert.deepEqual([...view.problems.keys()], ['neighbors']);
+    });
+  });
+
+  test('a network that can be read is not read again', async () => {
+    using view = await NetworkView.open();
+    await awaitNetwork(view, longMs);
+    assert.equal(view.counters.reads, networkKinds.length);
+  });
+
+  test('a removal that cannot read what there is does not say that all is gone', async () => {
+    execFileSync('ip', ['link', 'set', 'lo', 'up']);
+    execFileSync('ip', ['route', 'add', 'local', 'default', 'dev', 'lo', 'table', '2077']);
+    const remove = async (): Promise<readonly string[]> => {
+      using view = await NetworkView.open({ tables: [rules.routingTable] });
+      const problems = await removeDatapath({ view, rules, pinRoot: '/absent/tandem', proxyGid: 1 });
+      return problems.map(({ part, message }) => `${part}: ${message}`);
+    };
+    await withoutAnswer('routes', Number.POSITIVE_INFINITY, async () => {
+      assert.deepEqual(await remove(), [
+        'IPv4 routing: routes of the node cannot be read: no answer',
+        'IPv6 routing: routes of the node cannot be read: no answer',
+      ]);
+    });
+    await withoutAnswer('neighbors', Number.POSITIVE_INFINITY, async () => {
+      assert.deepEqual(await remove(), [
+        'bridge entries: neighbors of the node cannot be read: no answer',
+      ]);
+    });
+    assert.deepEqual(await remove(), []);
+  });
+});
