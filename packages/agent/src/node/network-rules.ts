@@ -175,12 +175,16 @@ export function missingRouting(
 export function rulesBefore(
   state: NetworkState,
   family: Family,
-  { mark, port, rulePriority }: NetworkRulesOptions,
+  options: NetworkRulesOptions,
 ): readonly Rule[] {
+  const { mark, port, rulePriority } = options;
+  const ours = ourRules(family, options);
+  // Of equal priorities the older rule is asked first.
+  const first = state.rules.findIndex((rule) => ours.some((each) => isSameRule(rule, each)));
   return state.rules.filter(
-    (rule) =>
+    (rule, index) =>
       rule.family === numberOf(family) &&
-      rule.priority < rulePriority &&
+      (rule.priority < rulePriority || (rule.priority === rulePriority && index < first)) &&
       rule.table !== RT_TABLE_LOCAL &&
       (rule.mark & rule.mask & mark) === (rule.mask & mark) &&
       [0, IPPROTO_UDP, IPPROTO_TCP].includes(rule.ipProtocol) &&

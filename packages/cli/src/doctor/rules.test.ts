@@ -56,4 +56,17 @@ insideNamespace(import.meta, () => {
     assert.match(ipv4?.fix ?? '', /--rule-priority=4,/);
     assert.equal(ipv6?.status, 'pass');
   });
+
+  test('a rule with the preference of those of Tandem comes before them if it is older', async () => {
+    const rule = (...words: readonly string[]): unknown => execFileSync('ip', ['rule', ...words]);
+    rule('del', 'pref', '5');
+    rule('add', 'pref', '9', 'from', '10.1.0.0/16', 'lookup', '777');
+    assert.equal((await routing())[0]?.status, 'pass');
+    for (const protocol of ['udp', 'tcp']) rule('del', 'pref', '9', 'ipproto', protocol);
+    execFileSync('sh', ['-c', (await routing())[0]?.fix ?? 'false']);
+    const [ipv4] = await routing();
+    assert.equal(ipv4?.status, 'warn');
+    assert.match(ipv4?.why ?? '', /^ip rule: pref 9 lookup 777 come before/);
+    assert.match(ipv4?.fix ?? '', /--rule-priority=8,/);
+  });
 });
