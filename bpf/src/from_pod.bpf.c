@@ -12,6 +12,7 @@
 #define TANDEM_FROM_POD_H
 
 #include <tandem/connect_pace.h>
+#include <tandem/devices.h>
 #include <tandem/hook_facts.h>
 #include <tandem/mark.h>
 #include <tandem/members.h>
@@ -247,9 +248,17 @@ static __always_inline bool is_dns_reply(struct __sk_buff *skb, const struct pac
 	return flags && *flags & TD_DNS_QR;
 }
 
-/* On a bridge port: up to the bridge itself, not on to a DNS pod behind another port. */
-static __always_inline __u32 send_to_bridge(struct __sk_buff *skb, const __u8 *mac)
+/*
+ * On a bridge port: up to the bridge itself, not on to a DNS pod behind another port. A bridge that was given no address has that of a
+ * port, and another one when the port goes. So it is read, as no agent may be there to write the new one; `known`: the one that was written.
+ */
+static __always_inline __u32 send_to_bridge(struct __sk_buff *skb, const __u8 *known)
 {
+	struct net_device *bridge = frame_bridge(skb);
+	__u8 mac[ETH_ALEN] = {};
+
+	if (!bridge || !device_mac(bridge, mac))
+		__builtin_memcpy(mac, known, sizeof(mac));
 	if (bpf_skb_store_bytes(skb, 0, mac, ETH_ALEN, 0) ||
 	    bpf_skb_change_type(skb, TD_PACKET_HOST))
 		return TD_COUNT_DROP_PARSE;

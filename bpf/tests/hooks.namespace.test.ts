@@ -31,7 +31,9 @@ const script = fileURLToPath(new URL('./hook-process.ts', import.meta.url));
 let node: TestNode;
 let podA: Pod;
 let podB: Pod;
+let podC: Pod;
 let probeA: Probe;
+let probeC: Probe;
 let upstream: Probe;
 let child: ReturnType<typeof spawn>;
 let lines: AsyncIterableIterator<string>;
@@ -53,9 +55,13 @@ async function moved(counter: string, earlier: Record<string, number>): Promise<
 }
 
 before(async () => {
-  node = await createNode({ name: 'hooks', pods: [{ name: 'a' }, { name: 'b' }] });
+  node = await createNode({
+    name: 'hooks',
+    pods: [{ name: 'a' }, { name: 'b' }, { name: 'c', kind: 'bridge' }],
+  });
   podA = node.pod('a');
   podB = node.pod('b');
+  podC = node.pod('c');
   const hookPlan: HookPlan = {
     endpoints: [
       {
@@ -67,6 +73,17 @@ before(async () => {
         flags: ['ENFORCE_EGRESS', 'FQDN', 'DNS'],
       },
       { addresses: addressesOf(podB), id: 2, policyId: 2, classId: 52, ifindex: podB.hostIfindex },
+      // Written while the bridge had another address.
+      {
+        addresses: addressesOf(podC),
+        id: 3,
+        policyId: 1,
+        classId: 53,
+        ifindex: podC.hostIfindex,
+        l3Ifindex: await node.ifindex(plan.bridge),
+        macText: podC.mac,
+        flags: ['BRIDGED', 'ENFORCE_EGRESS', 'DNS'],
+      },
     ],
     classes: [
       ['10.1.0.0', 24, 20, ['CLUSTER', 'LOCAL_PODS']],
@@ -81,6 +98,7 @@ before(async () => {
     ],
     dnsServers: [dns4],
     trusted: [await node.ifindex(plan.upstreamUplink)],
+    bridges: [plan.bridge],
   };
   const [command, args] = node.node.enter(process.execPath, [
     '--conditions=@tandem/source',
@@ -92,6 +110,7 @@ before(async () => {
   lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   assert.equal((await lines.next()).value, '"ready"');
   probeA = node.own(Probe.start(podA.namespace));
+  probeC = node.own(Probe.start(podC.namespace));
   upstream = node.own(Probe.start(node.upstream));
   for (const address of ['0.0.0.0', '::']) {
     for (const port of [80, 81]) await upstream.listen({ protocol: 'tcp', address, port });
@@ -160,6 +179,20 @@ describe('connections', () => {
     assert.ok((await flow.exchange({ data: 'y', want: 1 })).data.length > 0, 'the open flow');
     await flow[Symbol.asyncDispose]();
   });
+});
+
+test('DNS of a bridged pod goes up to a bridge whose address has changed since its endpoint was written', async () => {
+  const query = buildPacket({
+    ...udpTo(podC.ipv4, dns4, 53),
+    ethernet: { source: podC.mac, destination: podC.gatewayMac },
+  });
+  await ask({ kind: 'member', state: 'LIVE' });
+  const earlier = await counters();
+  await probeC.frame(query);
+  await moved('REDIRECTED', earlier);
+  // Routed, and no rule brings the mark to the local table here.
+  await moved('DROP_NOT_REDIRECTED', earlier);
+  await ask({ kind: 'member', state: 'DEAD' });
 });
 
 describe('attacks', () => {

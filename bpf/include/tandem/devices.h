@@ -226,7 +226,7 @@ static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_por
 	return is_veth(device_kind(port)) && is_own_pair(port);
 }
 
-/* The bridge by whose port the frame leaves, or NULL: the device is a port of none. */
+/* The bridge by whose port the frame comes or leaves, or NULL: the device is a port of none. */
 static __always_inline struct net_device *frame_bridge(struct __sk_buff *skb)
 {
 	struct net_device *device = untrusted_skb(bpf_cast_to_kern_ctx(skb))->dev;
@@ -243,13 +243,20 @@ static __always_inline bool is_port_of(struct net_device *bridge, __u32 ifindex)
 	return search.port || !search.is_over;
 }
 
-static __always_inline bool is_mac_of(struct net_device *device, const __u8 *mac)
+/* Its Ethernet address now; false: it cannot be read. */
+static __always_inline bool device_mac(struct net_device *device, __u8 *mac)
 {
 	const unsigned char *address = NULL;
-	__u8 own[ETH_ALEN] = {};
 
 	bpf_core_read(&address, sizeof(address), &device->dev_addr);
-	return !bpf_probe_read_kernel(own, sizeof(own), address) && !mac_difference(own, mac);
+	return !bpf_probe_read_kernel(mac, ETH_ALEN, address);
+}
+
+static __always_inline bool is_mac_of(struct net_device *device, const __u8 *mac)
+{
+	__u8 own[ETH_ALEN] = {};
+
+	return device_mac(device, own) && !mac_difference(own, mac);
 }
 
 /* The side by which a packet leaves whose destination is no endpoint. */

@@ -73,6 +73,12 @@ static __always_inline bool is_port_of(struct net_device *bridge __attribute__((
 	return test_bridge_is(TEST_BRIDGE_HAS_INGRESS);
 }
 
+static __always_inline bool device_mac(struct net_device *device __attribute__((unused)),
+				       __u8 *mac __attribute__((unused)))
+{
+	return false;
+}
+
 static __always_inline bool is_mac_of(struct net_device *device __attribute__((unused)),
 				      const __u8 *mac __attribute__((unused)))
 {
