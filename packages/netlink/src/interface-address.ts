@@ -13,6 +13,8 @@ export interface InterfaceAddress {
   readonly ifindex: Ifindex;
   /** The interface's own, not its peer's. */
   readonly address: Uint8Array;
+  /** On a point-to-point interface, which may have one address for several peers; else the address. */
+  readonly peer: Uint8Array;
   readonly prefixLength: number;
   /** RT_SCOPE_* */
   readonly scope: number;
@@ -62,10 +64,11 @@ export function decodeAddress(payload: Uint8Array): InterfaceAddress | null {
   const { header, attributes } = decoded.value;
   const address = fromKernel(header.family, attributes.local ?? attributes.address);
   if (address === null) return null;
+  const peer = fromKernel(header.family, attributes.address) ?? address;
   const { ifindex, prefixLength, scope } = header;
   const isDuplicate = (header.flags & IFA_F_DADFAILED) !== 0;
   return {
-    ...{ ifindex, address, prefixLength, scope, isDuplicate },
+    ...{ ifindex, address, peer, prefixLength, scope, isDuplicate },
     protocol: attributes.protocol ?? 0,
   };
 }

@@ -62,8 +62,8 @@ export class NetworkState {
       read: () => rtnetlink.links(),
     });
     this.#addresses = new TrackedTable({
-      keyOf: ({ ifindex, address, prefixLength }) =>
-        `${ifindex} ${formatAddress(address)}/${prefixLength}`,
+      keyOf: ({ ifindex, address, peer, prefixLength }) =>
+        `${ifindex} ${formatAddress(address)} ${formatAddress(peer)}/${prefixLength}`,
       isSame: isDeepStrictEqual,
       read: () => rtnetlink.addresses(),
     });

@@ -192,6 +192,21 @@ insideNamespace(import.meta, () => {
     }
   });
 
+  test('an address that an interface has for two peers is there until it has none of them', async () => {
+    const has = (): boolean => isIn(view.state.addresses, '10.4.0.1');
+    const peers = ['10.4.0.2', '10.4.0.3'].map((peer) => `10.4.0.1 peer ${peer} dev br0`);
+    ip(...peers.map((each) => `addr add ${each}`));
+    await waitFor(has, { what: 'the address' });
+    for (const [i, each] of peers.entries()) {
+      const from = told.length;
+      ip(`addr del ${each}`);
+      await waitFor(() => told.slice(from).some((kinds) => kinds.has('addresses')), {
+        what: 'that a peer went',
+      });
+      assert.equal(has(), i === 0);
+    }
+  });
+
   test('a forwarding entry comes, moves and goes', async () => {
     ip(
       // Two pairs, for both ends of one in a bridge are a loop, in which a frame goes round for ever.
