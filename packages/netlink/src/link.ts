@@ -30,7 +30,7 @@ export interface Link {
   /** This namespace's number for the one that `link` is in; null: this one. */
   readonly linkNetnsId: NetnsId | null;
   readonly mtu: number;
-  /** UDP port at which a VXLAN or Geneve interface takes packets out of the tunnel; 0: it is none. */
+  /** UDP port at which the interface takes packets out of a tunnel (VXLAN, Geneve, bare UDP); 0: it is none. */
   readonly tunnelPort: number;
   /** Families for which a bridge has netfilter see what it switches, whatever the sysctl says. */
   readonly bridgeNetfilter: { readonly ipv4: boolean; readonly ipv6: boolean };
@@ -79,10 +79,11 @@ interface TunnelAttributes {
   readonly port?: number;
 }
 
-/** enum IFLA_VXLAN_*, IFLA_GENEVE_* */
+/** enum IFLA_VXLAN_*, IFLA_GENEVE_*, IFLA_BAREUDP_* */
 const tunnelAttributes: Readonly<Record<string, AttributeTable<TunnelAttributes>>> = {
   vxlan: attributeTable<TunnelAttributes>({ port: [15, 'be16'] }),
   geneve: attributeTable<TunnelAttributes>({ port: [5, 'be16'] }),
+  bareudp: attributeTable<TunnelAttributes>({ port: [1, 'be16'] }),
 };
 
 interface BridgeAttributes {
