@@ -14,6 +14,8 @@ import { networkPauseMs } from '../limits.ts';
 import { awaitNetwork } from './node-network.ts';
 import { removeDatapath } from './node-removal.ts';
 
+type Read = (...args: readonly unknown[]) => Promise<unknown>;
+
 const rules = { mark: 0x1000, port: 10_053, routingTable: 2077, rulePriority: 9 };
 const longMs = 20 * networkPauseMs;
 const shortMs = 2 * networkPauseMs;
@@ -25,9 +27,10 @@ insideNamespace(import.meta, () => {
     times: number,
     work: () => Promise<void>,
   ): Promise<void> => {
-    const read = Rtnetlink.prototype[kind] as (...args: unknown[]) => unknown;
+    const prototype = Rtnetlink.prototype as unknown as Record<string, Read>;
+    const read = prototype[kind] as Read;
     let left = times;
-    const fake = mock.method(Rtnetlink.prototype, kind, function each(this: Rtnetlink, ...args) {
+    const fake = mock.method(prototype, kind, function each(this: unknown, ...args: unknown[]) {
       return left-- > 0 ? Promise.reject(new Error('no answer')) : read.apply(this, args);
     });
     try {
