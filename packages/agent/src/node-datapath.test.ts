@@ -55,12 +55,9 @@ insideNamespace(import.meta, () => {
   });
 
   test('a start loads nothing before it has read the interfaces of the node', async () => {
-    mock.method(
-      Rtnetlink.prototype,
-      'links',
-      () => Promise.reject(new Error('no answer')),
-      { times: 2 },
-    );
+    mock.method(Rtnetlink.prototype, 'links', () => Promise.reject(new Error('no answer')), {
+      times: 2,
+    });
     const node = datapath();
     await assert.rejects(node.load(), /absent/);
     assert.ok(node.view.state.links.size > 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is done where the kernel does not answer for a while, as under its RTNL lock while pods end by the hundred. */
+/** A kernel that does not answer for a while, as while its RTNL lock is taken because pods end by the hundred. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -52,7 +52,10 @@ insideNamespace(import.meta, () => {
   test('a start ends without the interfaces, and goes on without the neighbours', async () => {
     await withoutAnswer('links', Number.POSITIVE_INFINITY, async () => {
       using view = await NetworkView.open();
-      await assert.rejects(awaitNetwork(view, shortMs), /links of the node cannot be read: no answer/);
+      await assert.rejects(
+        awaitNetwork(view, shortMs),
+        /links of the node cannot be read: no answer/,
+      );
     });
     await withoutAnswer('neighbors', Number.POSITIVE_INFINITY, async () => {
       using view = await NetworkView.open();
@@ -72,7 +75,12 @@ insideNamespace(import.meta, () => {
     execFileSync('ip', ['route', 'add', 'local', 'default', 'dev', 'lo', 'table', '2077']);
     const remove = async (): Promise<readonly string[]> => {
       using view = await NetworkView.open({ tables: [rules.routingTable] });
-      const problems = await removeDatapath({ view, rules, pinRoot: '/absent/tandem', proxyGid: 1 });
+      const problems = await removeDatapath({
+        view,
+        rules,
+        pinRoot: '/absent/tandem',
+        proxyGid: 1,
+      });
       return problems.map(({ part, message }) => `${part}: ${message}`);
     };
     await withoutAnswer('routes', Number.POSITIVE_INFINITY, async () => {

@@ -32,7 +32,10 @@ export type ReadView = Pick<NetworkView, 'problems' | 'refresh'>;
  * bridge would count as one of pods. Of the other kinds the start goes on without what cannot be read, and `status` says it.
  * @throws TandemError: the interfaces cannot be read
  */
-export async function awaitNetwork(view: ReadView, withinMs: number = networkReadMs): Promise<void> {
+export async function awaitNetwork(
+  view: ReadView,
+  withinMs: number = networkReadMs,
+): Promise<void> {
   const endsMs = systemClock.monotonicMs() + withinMs;
   while (view.problems.size > 0 && systemClock.monotonicMs() < endsMs) {
     // oxlint-disable-next-line no-await-in-loop -- a poll
