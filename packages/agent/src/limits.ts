@@ -41,8 +41,12 @@ export const arpReadMs = 60_000;
  * `reconcileIntervalMs`, from when on each reconciliation tries.
  */
 export const attachRetryMs = 100;
-/** Longest wait of a start for the first reading of the node's network, and the pause between two attempts. */
+/**
+ * Longest wait of a start for the first reading of the node's interfaces, and of routes, rules and neighbours, without which the start
+ * goes on; and the pause between two attempts.
+ */
 export const networkReadMs = 30_000;
+export const networkRestMs = 5000;
 export const networkPauseMs = 250;
 /** Time for which a pod without its interface is not a fault yet: the object of a pod that ends is deleted last. */
 export const endedMsMax = 60_000;

@@ -11,7 +11,7 @@ import type { NetworkKind, NetworkState } from '@tandem/netlink/network-state';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { networkPauseMs, networkReadMs } from '../limits.ts';
+import { networkPauseMs, networkReadMs, networkRestMs } from '../limits.ts';
 
 export interface NodeNetwork {
   readonly state: NetworkState;
@@ -28,16 +28,22 @@ export async function readNodeNetwork(routingTable: number): Promise<NodeNetwork
 export type ReadView = Pick<NetworkView, 'problems' | 'refresh'>;
 
 /**
- * Waits for the first reading. A node whose interfaces were never read looks like one without any: every pod would lose its programs, and no
- * bridge would count as one of pods. Of the other kinds the start goes on without what cannot be read, and `status` says it.
+ * Waits for the first reading: of the interfaces `withinMs`, of the rest `networkRestMs`. A node whose interfaces were never read looks
+ * like one without any: every pod would lose its programs, and no bridge would count as one of pods. Of the other kinds the start goes on
+ * without what cannot be read, and `status` says it.
  * @throws TandemError: the interfaces cannot be read
  */
 export async function awaitNetwork(
   view: ReadView,
   withinMs: number = networkReadMs,
 ): Promise<void> {
-  const endsMs = systemClock.monotonicMs() + withinMs;
-  while (view.problems.size > 0 && systemClock.monotonicMs() < endsMs) {
+  const startMs = systemClock.monotonicMs();
+  const restMs = Math.min(withinMs, networkRestMs);
+  const isAwaited = (): boolean => {
+    const waitedMs = systemClock.monotonicMs() - startMs;
+    return view.problems.size > 0 && waitedMs < (view.problems.has('links') ? withinMs : restMs);
+  };
+  while (isAwaited()) {
     // oxlint-disable-next-line no-await-in-loop -- a poll
     await delay(networkPauseMs);
     // oxlint-disable-next-line no-await-in-loop -- as above
