@@ -244,6 +244,8 @@ test('a refused policy holds the pods that it means, in the directions that it m
     [{ podSelector: {}, egress: [{ to: [{}] }] }, '', 'ingress egress', 'selected'],
     [{ podSelector: { matchLabels: 5 }, ingress: bad }, '', 'ingress', 'superset'],
     [{ podSelector: {}, policyTypes: ['Both'] }, '', 'ingress egress closed', 'selected'],
+    [{ podSelector: {}, policyTypes: 'Egress' }, '', 'egress', 'selected'],
+    [{ podSelector: {}, policyTypes: 'Ingress, Egress' }, '', 'ingress egress closed', 'selected'],
     [{ podSelector: {}, unknown: 1 }, '', 'ingress egress closed', 'selected'],
   ];
   for (const [spec, subject, directions, scope] of rows) {

@@ -47,6 +47,21 @@ test('an invalid policy without an earlier version holds the pods it picks at de
   assert.match(open.diagnostics.at(-1)?.message ?? '', /nothing is enforced for it/);
 });
 
+test('an invalid policy is held in a direction that enableDefaultDeny alone names', () => {
+  const { enforceIngress, enforceEgress } = EndpointFlag;
+  const bad = [{ fromEntities: ['nobody'] }];
+  const flagsWith = (enableDefaultDeny: unknown): number => {
+    const spec = { endpointSelector: web, ingress: bad, enableDefaultDeny };
+    return endpointAt(compileObjects([...basicObjects, cnp('shop/p', spec)]), '10.244.0.5').flags;
+  };
+  for (const wish of [{ egress: true }, { egress: 'true' }, { Egress: true }, true, 'both']) {
+    assert.equal(flagsWith(wish), enforceIngress | enforceEgress, JSON.stringify(wish));
+  }
+  for (const wish of [{}, { egress: false }, { ingress: true }, null, false]) {
+    assert.equal(flagsWith(wish), enforceIngress, JSON.stringify(wish));
+  }
+});
+
 test('what an invalid policy may have denied stays denied, whatever others allow', () => {
   const allow = cnp('shop/allow', {
     endpointSelector: web,

@@ -157,7 +157,9 @@ function holdOfNetworkPolicy(fields: Fields, isBody: boolean, object: PolicyObje
   const isWhole = isReadable && isIntact;
   if (subject.requirements.length === 0) return { hold: [], holdScope: 'unknown' };
   const isClear = isIntact && Object.keys(fields).every((each) => networkSpecFields.includes(each));
-  const types = Array.isArray(policyTypes) ? (policyTypes as readonly unknown[]) : [];
+  const given = policyTypes ?? [];
+  // A text in place of the list names its direction all the same.
+  const types: readonly unknown[] = Array.isArray(given) ? given : [given];
   const areTyped = types.every((type) => type === 'Ingress' || type === 'Egress');
   const isUnclear = !isClear || !areTyped;
   const hasRules = (section: unknown): boolean => !Array.isArray(section) || section.length > 0;
@@ -182,8 +184,10 @@ interface Denied {
 
 function directionsOf(fields: Fields, isClear: boolean): Denied {
   const has = (name: string): boolean => Object.hasOwn(fields, name);
-  const namesIngress = has('ingress') || has('ingressDeny');
-  const namesEgress = has('egress') || has('egressDeny');
+  const { enableDefaultDeny } = fields;
+  const namesIngress =
+    has('ingress') || has('ingressDeny') || mayDeny(enableDefaultDeny, 'ingress');
+  const namesEgress = has('egress') || has('egressDeny') || mayDeny(enableDefaultDeny, 'egress');
   const isUnclear = !isClear || (!namesIngress && !namesEgress);
   return {
     ingress: isUnclear || namesIngress,
@@ -191,6 +195,14 @@ function directionsOf(fields: Fields, isClear: boolean): Denied {
     closesIngress: isUnclear || has('ingressDeny') || hasNarrowRules(fields['ingress']),
     closesEgress: isUnclear || has('egressDeny') || hasNarrowRules(fields['egress']),
   };
+}
+
+/** Whether `enableDefaultDeny` asks for the direction, with or without a section of it. What is not understood may. */
+function mayDeny(wish: unknown, direction: 'ingress' | 'egress'): boolean {
+  const isClear =
+    isFields(wish) && Object.keys(wish).every((each) => each === 'ingress' || each === 'egress');
+  const given = isClear ? wish[direction] : wish;
+  return given !== undefined && given !== null && given !== false;
 }
 
 /** Fields of an element that allow and can do nothing else. Not `fromRequires`, nor `authentication`. */
