@@ -4,8 +4,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { basicObjects, cnp, compileObjects, pod, type Raw } from '../../../test/cluster-fixture.ts';
+import type { EndpointId, NamespaceId, PolicyId } from '../../ids.ts';
 import { policyPredecessorsMax } from '../../limits.ts';
-import type { Compiled } from '../model/desired.ts';
+import type { Compiled, MemberPolicy, MemberServer } from '../model/desired.ts';
+import { withPredecessors } from './succession.ts';
 
 const outside = '198.51.100.53/32';
 
@@ -95,6 +97,34 @@ test('a successor that asks another server starts with nothing', () => {
   const text = JSON.stringify(policy('api', ['*.a.test'])).replace(outside, '198.51.100.54/32');
   const second = change(first, [api, JSON.parse(text) as Raw]);
   assert.deepEqual(predecessors(second, 'api'), []);
+});
+
+test('many servers, names and pods of one policy are compared once', () => {
+  const numbers = Array.from({ length: 4096 }, (_, i) => i);
+  const membersOf = (policyId: number, names: number): MemberPolicy => ({
+    ...compileObjects([]).members,
+    patterns: numbers.slice(0, names).map((i) => ({ text: `n${i}.test.`, context: 'rules.dns' })),
+    ruleSets: [{ id: policyId + 1, matchAll: false, patternIndexes: numbers.slice(0, names) }],
+    endpoints: numbers.slice(0, 50).map((i) => ({
+      ...{ address: new Uint8Array(16).fill(i), endpointId: (i + 2) as EndpointId },
+      ...{ policyId: policyId as PolicyId, namespaceId: 2 as NamespaceId, namespace: 'shop' },
+      pod: `p${i}`,
+    })),
+    policies: [
+      {
+        ...{ id: policyId as PolicyId, predecessors: [], fqdnPatterns: [] },
+        servers: numbers.map((i): MemberServer => {
+          const server = Uint8Array.from({ length: 16 }, (_, at) => (i >> (15 - at)) & 1);
+          return { server, protocol: 17, ruleSetId: policyId + 1 };
+        }),
+      },
+    ],
+  });
+  const before = membersOf(10, 4000);
+  const more = withPredecessors(membersOf(20, 4096), [before]).members.policies[0];
+  assert.deepEqual(more?.predecessors, [10]);
+  const fewer = withPredecessors(membersOf(30, 3999), [before]).members.policies[0];
+  assert.deepEqual(fewer?.predecessors, []);
 });
 
 test('only so many are remembered', () => {
