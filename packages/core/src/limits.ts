@@ -138,6 +138,8 @@ export const objectErrorCharsMax = 1_000;
 export const dnsServersPerCidrMax = 256;
 /** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */
 export const dnsServersPerRuleMax = 1_024;
+/** Names in all sets of names that the DNS servers of one policy have, equal sets counted once; one set may be larger. */
+export const dnsNamesPerPolicyMax = 65_536;
 /** Addresses that may be watched for deleted DNS rules; with more, all watches are made again. */
 export const dnsWatchedInVainMax = 4_096;
 /** Changes that a `ChangeMap` remembers: who follows it and comes after more of them compares everything. */

@@ -117,7 +117,7 @@ const diagnosticRows = {
   'dns-servers-not-listed': {
     severity: 'error',
     meaning:
-      'a peer of a DNS rule selects more servers than can be listed one by one: queries to these servers are dropped',
+      'DNS rules have more servers than can be listed one by one, or more names for their servers: queries to these servers are dropped',
     fix: 'name each server, by its address in toCIDR or by its pods in toEndpoints',
   },
   'dns-deny-too-wide': {

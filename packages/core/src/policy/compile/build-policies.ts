@@ -12,8 +12,8 @@ import type { Pattern } from '../../dns/pattern.ts';
 import { noPolicy, type PolicyId } from '../../ids.ts';
 import { formatAddress } from '../../net/ip.ts';
 import type { Peers } from '../classes/peer-table.ts';
-import { type NameSet, namesContent } from '../dns/dns-judge.ts';
 import type { DnsServer } from '../dns/dns-servers.ts';
+import { type NameSet, namesContent } from '../dns/name-sets.ts';
 import type {
   CompiledPolicy,
   CompiledRule,

@@ -14,8 +14,8 @@ import type { NodeContext } from '../model/cluster-state.ts';
 import { Protocol } from '../model/kernel-numbers.ts';
 import { type Identity, impliedIdentity } from '../model/labels.ts';
 import type { Redirect } from '../model/redirect.ts';
-import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
+import type { Who } from './statement-index.ts';
 
 export interface Backend {
   readonly who: Exclude<Who, 'other'>;

@@ -14,9 +14,10 @@ import type { AddressClasses } from '../classes/classes.ts';
 import type { ClusterState, NodeContext } from '../model/cluster-state.ts';
 import type { Diagnostic } from '../model/desired.ts';
 import { Direction, EndpointFlag, Verdict } from '../model/kernel-numbers.ts';
-import type { PolicyDraft, Statement } from '../model/policy-set.ts';
+import type { PolicyDraft } from '../model/policy-set.ts';
 import { backendAddresses, protocolNumber, type SlicesByService } from './dns-frontends.ts';
-import { coversPeer, coversPort, type Who } from './dns-judge.ts';
+import { coversPort } from './dns-judge.ts';
+import { StatementIndex, type Who } from './statement-index.ts';
 
 /** An address and port of a pod behind a Service of the cluster's DNS. */
 export interface DnsPod {
@@ -67,8 +68,10 @@ export function dnsIngressDiagnostics(
     const { flags, statements } = draftOf(local);
     if ((flags & EndpointFlag.enforceIngress) === 0) continue;
     const subject = `Pod/${local.pod.namespace}/${local.pod.name}`;
-    const ingress = statements.filter(
-      (each) => each.direction === Direction.ingress && coversPort(each, protocol, port),
+    const ingress = new StatementIndex(
+      statements.filter(
+        (each) => each.direction === Direction.ingress && coversPort(each, protocol, port),
+      ),
     );
     for (const node of nodes.values()) {
       if (node.name === nodeName || found.has(subject)) continue;
@@ -91,8 +94,8 @@ function whoIs(address: Uint8Array, classes: AddressClasses): Who {
   return { id: classId, selectors: new Set(classes.table.selectorsOf.get(classId)) };
 }
 
-function admits(ingress: readonly Statement[], who: Who): boolean {
-  const holding = ingress.filter((each) => coversPeer(each, who));
+function admits(ingress: StatementIndex, who: Who): boolean {
+  const holding = ingress.covering(who);
   return holding.length > 0 && !holding.some(({ verdict }) => verdict === Verdict.deny);
 }
 

@@ -8,45 +8,30 @@
  * beats it. Before all that, the tiers decide which rules count (tiers.ts).
  */
 
-import type { Pattern } from '../../dns/pattern.ts';
 import { Direction, type Protocol, Verdict } from '../model/kernel-numbers.ts';
 import type { Statement } from '../model/policy-set.ts';
 import { deciding, isOrdered } from '../model/tiers.ts';
-
-/** Names that may be asked. `patterns` by text, empty if `matchAll`. */
-export interface NameSet {
-  readonly matchAll: boolean;
-  readonly patterns: ReadonlyMap<string, Pattern>;
-}
+import { allNames, type NameSet, NameSets } from './name-sets.ts';
+import { StatementIndex, type Who } from './statement-index.ts';
 
 export type ServerVerdict =
   | { readonly kind: 'none' | 'plain' | 'deny' }
   | { readonly kind: 'names'; readonly names: NameSet };
 
-/** No name: every query is refused. */
-export const noNames: NameSet = { matchAll: false, patterns: new Map() };
-/** Every name. */
-export const allNames: NameSet = { matchAll: true, patterns: new Map() };
-
 const none: ServerVerdict = { kind: 'none' };
 const plain: ServerVerdict = { kind: 'plain' };
 const deny: ServerVerdict = { kind: 'deny' };
 
-/**
- * Whom a question is about: a class by its selectors, an address that has more of them than its class, or
- * 'other', whom only rules for every peer cover. Equal ids have equal selectors.
- */
-export type Who =
-  | { readonly id: number | string; readonly selectors: ReadonlySet<string> }
-  | 'other';
-
 /** The egress statements of one policy, asked about servers; remembers its answers. */
 export class DnsJudge {
-  readonly #egress: readonly Statement[];
+  readonly #egress: StatementIndex;
   readonly #answers = new Map<string, ServerVerdict>();
+  /** The names of its answers. */
+  readonly names: NameSets = new NameSets();
 
   constructor(statements: readonly Statement[]) {
-    this.#egress = statements.filter(({ direction }) => direction === Direction.egress);
+    const egress = statements.filter(({ direction }) => direction === Direction.egress);
+    this.#egress = new StatementIndex(egress);
   }
 
   judge(who: Who, protocol: Protocol, port: number): ServerVerdict {
@@ -60,9 +45,9 @@ export class DnsJudge {
   }
 
   #judge(who: Who, protocol: Protocol, port: number): ServerVerdict {
-    const all = this.#egress.filter(
-      (statement) => coversPeer(statement, who) && coversPort(statement, protocol, port),
-    );
+    const all = this.#egress
+      .covering(who)
+      .filter((statement) => coversPort(statement, protocol, port));
     const holding = deciding(all);
     const [first] = holding;
     // Of a server that other tiers filter by name, an Accept lifts the names; the members still see the queries, so that toFQDNs learns.
@@ -74,19 +59,8 @@ export class DnsJudge {
     const isLifted = holding.some(
       (statement) => statement.names === null && namesExactly(statement, protocol, port),
     );
-    if (isLifted || lists.some(({ matchAll }) => matchAll))
-      return { kind: 'names', names: allNames };
-    const patterns = new Map<string, Pattern>();
-    for (const list of lists)
-      for (const pattern of list.patterns) patterns.set(pattern.text, pattern);
-    return { kind: 'names', names: { matchAll: false, patterns } };
+    return { kind: 'names', names: isLifted ? allNames : this.names.union(lists) };
   }
-}
-
-/** True when the statement's peers select the server. */
-export function coversPeer({ peers, fqdns }: Statement, who: Who): boolean {
-  if (peers === 'any') return fqdns.length === 0;
-  return who !== 'other' && peers.some((key) => who.selectors.has(key));
 }
 
 export function coversPort(
@@ -106,23 +80,4 @@ export function namesExactly({ ports }: Statement, protocol: Protocol, port: num
   return ports.some(
     (range) => range.protocol === protocol && range.first === port && range.last === port,
   );
-}
-
-/** Names that both permit, as far as equal patterns show: never more than either permits. */
-export function intersectNames(left: NameSet, right: NameSet): NameSet {
-  if (left.matchAll) return right;
-  if (right.matchAll) return left;
-  const patterns = new Map([...left.patterns].filter(([text]) => right.patterns.has(text)));
-  return { matchAll: false, patterns };
-}
-
-/** Names that either permits. */
-export function uniteNames(left: NameSet, right: NameSet): NameSet {
-  if (left.matchAll || right.matchAll) return allNames;
-  return { matchAll: false, patterns: new Map([...left.patterns, ...right.patterns]) };
-}
-
-/** Canonical text of a set of names. */
-export function namesContent({ matchAll, patterns }: NameSet): string {
-  return matchAll ? '*' : JSON.stringify([...patterns.keys()].sort());
 }

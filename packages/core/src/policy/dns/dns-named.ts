@@ -12,8 +12,8 @@ import type { AddressClass } from '../classes/class-hosts.ts';
 import { ClassFlag, Direction, Verdict } from '../model/kernel-numbers.ts';
 import type { CidrPeer, Peer } from '../model/peer.ts';
 import type { Statement } from '../model/policy-set.ts';
-import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
+import type { Who } from './statement-index.ts';
 
 const addressBits = 128;
 

@@ -16,8 +16,9 @@ import type { CidrPeer, Peer } from '../model/peer.ts';
 import type { Statement } from '../model/policy-set.ts';
 import { type LabelRequirement, type LabelSelector, selectorMatches } from '../model/selector.ts';
 import type { Backend, Frontend } from './dns-frontends.ts';
-import { coversPeer, coversPort, type ServerVerdict, type Who } from './dns-judge.ts';
+import { coversPort, type ServerVerdict } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
+import { StatementIndex, type Who } from './statement-index.ts';
 
 const dnsPort = 53;
 /** Peers of one rule that a message explains; the others it counts. */
@@ -28,6 +29,7 @@ type CheckedFrontend = Frontend & { readonly backends: readonly Backend[] };
 /** The DNS rules of one policy. It is shown every server that the policy may mean, then asked. */
 export class DnsRuleCheck {
   readonly #statements: readonly Statement[];
+  readonly #index: StatementIndex;
   readonly #classes: DnsView;
   readonly #peers: ReadonlyMap<string, Peer>;
   /** Origins of rules that have a server, or whose fault is said. */
@@ -42,6 +44,7 @@ export class DnsRuleCheck {
     this.#statements = statements.filter(
       ({ direction, verdict }) => direction === Direction.egress && verdict === Verdict.l7Dns,
     );
+    this.#index = new StatementIndex(this.#statements);
     this.#classes = classes;
     this.#peers = peers;
   }
@@ -53,22 +56,29 @@ export class DnsRuleCheck {
 
   /** A server that pods ask under its own address, on port 53, and what the policy says of that. */
   candidate(who: Who, protocol: 6 | 17, verdict: ServerVerdict): void {
-    for (const statement of this.#statements) {
+    for (const statement of this.#index.covering(who)) {
       // Whom another rule makes a server, this rule does not cut off.
       const isServer = verdict.kind === 'names' || coversPort(statement, protocol, dnsPort);
-      if (isServer && coversPeer(statement, who)) this.#settled.add(statement.origin);
+      if (isServer) this.#settled.add(statement.origin);
     }
   }
 
   /** A port of a Service, and what the policy says of a query to it. */
   frontend(frontend: CheckedFrontend, verdict: ServerVerdict): void {
     const { backends, protocol } = frontend;
-    for (const statement of this.#statements) {
-      const selected = backends.filter(({ who }) => coversPeer(statement, who));
-      const isServer = verdict.kind === 'names' && selected.length > 0;
+    const selecting = new Map<Statement, Backend[]>();
+    for (const backend of backends) {
+      for (const statement of this.#index.covering(backend.who)) {
+        const selected = selecting.get(statement);
+        if (selected === undefined) selecting.set(statement, [backend]);
+        else selected.push(backend);
+      }
+    }
+    for (const [statement, selected] of selecting) {
+      const isServer = verdict.kind === 'names';
       if (isServer || selected.some(({ port }) => coversPort(statement, protocol, port))) {
         this.#settled.add(statement.origin);
-      } else if (selected.length > 0 && selected.length === backends.length) {
+      } else if (selected.length === backends.length) {
         this.#checkPort(statement, frontend, verdict);
       }
     }

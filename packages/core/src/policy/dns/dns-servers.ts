@@ -11,7 +11,7 @@
 
 import { assert } from '../../assert.ts';
 import type { DiagnosticCode } from '../../codes/diagnostics.ts';
-import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../../limits.ts';
+import { dnsNamesPerPolicyMax, dnsServersPerCidrMax, dnsServersPerRuleMax } from '../../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../../net/ip.ts';
 import type { Diagnostic } from '../model/desired.ts';
 import { ClassFlag, Direction, Protocol, Verdict } from '../model/kernel-numbers.ts';
@@ -20,22 +20,12 @@ import type { CidrPeer, Peer } from '../model/peer.ts';
 import type { PolicyDraft, Statement } from '../model/policy-set.ts';
 import { selectorMatches } from '../model/selector.ts';
 import type { Backend, ExpectedBackend, Frontend, LocalBackends } from './dns-frontends.ts';
-import {
-  allNames,
-  coversPort,
-  DnsJudge,
-  intersectNames,
-  type NameSet,
-  namesContent,
-  namesExactly,
-  noNames,
-  type ServerVerdict,
-  uniteNames,
-  type Who,
-} from './dns-judge.ts';
+import { coversPort, DnsJudge, namesExactly, type ServerVerdict } from './dns-judge.ts';
 import { DnsServerNames } from './dns-named.ts';
 import { DnsRuleCheck } from './dns-rule-check.ts';
 import type { DnsView } from './dns-view.ts';
+import { allNames, type NameSet, type NameSets, namesContent, noNames } from './name-sets.ts';
+import type { Who } from './statement-index.ts';
 
 export interface DnsServer {
   readonly server: Uint8Array;
@@ -106,7 +96,11 @@ class DnsServerFinder {
     for (const { severity, code, subject, message } of check.diagnostics()) {
       this.#report(severity, code, subject, message);
     }
-    return servers;
+    if (!judge.names.isFull) return servers;
+    for (const { subject } of draft.specs) {
+      this.#report('error', 'dns-servers-not-listed', subject, tooManyNames);
+    }
+    return [];
   }
 
   #findProtocol(
@@ -171,7 +165,7 @@ class DnsServerFinder {
     const locals = this.#localBackends(local);
     const localVerdict = judgeBackends(judge, locals, protocol);
     if (backends === null) return localVerdict;
-    if (isTrusted) return eitherVerdict(verdict, localVerdict);
+    if (isTrusted) return eitherVerdict(judge.names, verdict, localVerdict);
     if (!local.isActive) return verdict;
     const all = [...(this.#backendsOf(frontend) ?? []), ...locals];
     return judgeBackends(judge, all, protocol);
@@ -187,7 +181,7 @@ class DnsServerFinder {
     if (expected === undefined) return judgeBackends(judge, own, protocol);
     const verdict = judgeBackends(judge, this.#expectedBackends(expected), protocol);
     if (own.length === 0) return verdict;
-    return eitherVerdict(verdict, judgeBackends(judge, own, protocol));
+    return eitherVerdict(judge.names, verdict, judgeBackends(judge, own, protocol));
   }
 
   /** Pods and addresses that a query to the Service may reach; null: it is no Service. */
@@ -290,7 +284,7 @@ function judgeBackends(
     if (verdict.kind === 'deny') return verdict;
     if (result === null) result = verdict;
     else if (result.kind === 'names' && verdict.kind === 'names') {
-      result = { kind: 'names', names: intersectNames(result.names, verdict.names) };
+      result = { kind: 'names', names: judge.names.intersect(result.names, verdict.names) };
     } else if (result.kind !== verdict.kind) result = { kind: 'none' };
   }
   return result ?? { kind: 'none' };
@@ -300,10 +294,10 @@ function judgeBackends(
  * Verdict for two kinds of pods that stand for each other: the names that either of them has hold for both, and so does a
  * denial.
  */
-function eitherVerdict(left: ServerVerdict, right: ServerVerdict): ServerVerdict {
+function eitherVerdict(names: NameSets, left: ServerVerdict, right: ServerVerdict): ServerVerdict {
   if (left.kind === 'deny' || right.kind === 'deny') return { kind: 'deny' };
   if (left.kind === 'names' && right.kind === 'names') {
-    return { kind: 'names', names: uniteNames(left.names, right.names) };
+    return { kind: 'names', names: names.unite(left.names, right.names) };
   }
   if (left.kind === 'names') return left;
   if (right.kind === 'names') return right;
@@ -334,6 +328,10 @@ function listCidr({ cidr, except }: CidrPeer): readonly Uint8Array[] | null {
   }
   return addresses;
 }
+
+const tooManyNames =
+  `is one of the objects whose rules.dns have more than ${dnsNamesPerPolicyMax} names for all servers of a pod together: its ` +
+  'DNS is dropped. Name the servers of one list of names in one rule, or use wildcards';
 
 const denyTooWide =
   'denies DNS to more servers than can be listed, beside DNS rules for every peer: these rules are ' +
