@@ -98,6 +98,10 @@ export const policyEntriesMax = 262_144;
 export const dnsServersMax = 65_536;
 /** Octets that a policy snapshot may be estimated to have: proto's snapshotBytesMax less a quarter. */
 export const snapshotBytesEstimateMax: number = 48 << 20;
+/** Nodes of the matcher's trie that the patterns of a node may take, so that it has room for each of them. */
+export const patternNodesMax: number = matcherLimits.trieNodesMax - patternCharsMax - 2;
+/** Nodes that count for a pattern at least, so that `matcherPatternsMax` is not exceeded. */
+export const patternNodesMin = 4;
 /** DNS servers that the CIDR rules of one object may list. */
 export const dnsServersPerObjectMax = 8_192;
 /** Compilations until all that has no room is left out; each leaves out twice as many objects as the one before. */
@@ -156,6 +160,7 @@ assert(replyAliasesMax <= replyAliasRecordsMax, 'a chain of the longest is looke
 assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache');
 assert(fqdnAddressesPerNameMax <= fqdnEntriesPerNamespaceMax, 'a name fits its namespace');
 assert(fqdnNamesMax <= fqdnEntriesMax, 'a name has an address');
+assert(patternNodesMax <= matcherPatternsMax * patternNodesMin, 'patterns that fit are few enough');
 
 /** Former policies whose untrusted answers count for a policy; policies of older changes are forgotten. */
 export const policyPredecessorsMax = 64;

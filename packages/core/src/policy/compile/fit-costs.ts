@@ -2,14 +2,16 @@
 // Copyright The Tandem Authors
 
 /**
- * How much a compilation asks of the node (entries of kernel maps, octets of the snapshot), and how much of
- * that is due to each policy object.
+ * How much a compilation asks of the node (entries of kernel maps, octets of the snapshot, places in the matcher of patterns), and
+ * how much of that is due to each policy object.
  */
 
+import type { Pattern } from '../../dns/pattern.ts';
 import {
   classPrefixesMax,
   dnsServersMax,
   dnsServersPerCidrMax,
+  patternNodesMax,
   policyEntriesMax,
   snapshotBytesEstimateMax,
 } from '../../limits.ts';
@@ -21,8 +23,9 @@ import type { Peer } from '../model/peer.ts';
 import { formatPolicyRef, type Policy, type PolicyRule } from '../model/rule.ts';
 import { type EntryCost, entriesByObject } from './entry-costs.ts';
 import { countClassEntries, countEntries } from './expand.ts';
+import { patternNodes, patternNodesMost } from './pattern-costs.ts';
 
-export type Resource = 'classes' | 'policy' | 'dns_servers' | 'snapshot';
+export type Resource = 'classes' | 'policy' | 'dns_servers' | 'pattern_characters' | 'snapshot';
 
 export type Budgets = Readonly<Record<Resource, number>>;
 
@@ -30,6 +33,7 @@ export const nodeBudgets: Budgets = {
   classes: classPrefixesMax,
   policy: policyEntriesMax,
   dns_servers: dnsServersMax,
+  pattern_characters: patternNodesMax,
   snapshot: snapshotBytesEstimateMax,
 };
 
@@ -44,6 +48,7 @@ export class ResourceCounter {
   #table: ClassTable | null = null;
   #entries: ReadonlyMap<CompiledPolicy, number> = new Map();
   #snapshot = new WeakMap<MemberPolicy['policies'], SnapshotPart>();
+  #patterns = new WeakMap<MemberPolicy['patterns'], number>();
 
   /** Resources that are over their budget. */
   excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[] {
@@ -51,6 +56,7 @@ export class ResourceCounter {
       classes: compiled.classes.size,
       policy: this.#policyEntries(compiled),
       dns_servers: compiled.dnsServers.length,
+      pattern_characters: this.#patternNodes(compiled.members, budgets.pattern_characters),
       snapshot: this.#snapshotBytes(compiled.members),
     };
     return (Object.keys(counts) as Resource[])
@@ -76,6 +82,14 @@ export class ResourceCounter {
     this.#table = classTable;
     this.#entries = entries;
     return sum;
+  }
+
+  /** Counted where the estimate is over the budget alone. */
+  #patternNodes({ patterns }: MemberPolicy, max: number): number {
+    let count = this.#patterns.get(patterns) ?? patternNodesMost(patterns);
+    if (count > max && !this.#patterns.has(patterns)) count = patternNodes(patterns);
+    this.#patterns.set(patterns, count);
+    return count;
   }
 
   #snapshotBytes(members: MemberPolicy): number {
@@ -141,6 +155,8 @@ function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
       );
     case 'dns_servers':
       return listedDnsServers(policy);
+    case 'pattern_characters':
+      return sumOfRules(policy, (rule) => patternNodesMost(patternsOf(rule)));
     case 'snapshot':
       return sumOfRules(policy, patternBytes) + serverBytes * listedDnsServers(policy);
   }
@@ -187,11 +203,15 @@ const serverBytes = 32;
 const endpointRestBytes = 64;
 const referenceBytes = 6;
 
-function patternBytes({ fqdns, ports }: PolicyRule): number {
-  const dns = ports === 'any' ? [] : ports.flatMap((port) => port.dns?.patterns ?? []);
-  const texts = [...fqdns, ...dns].map(({ text }) => text.length + patternRestBytes);
+function patternBytes(rule: PolicyRule): number {
+  const texts = patternsOf(rule).map(({ text }) => text.length + patternRestBytes);
   // Each FQDN also has a selector, and is named by the policy.
-  return texts.reduce(add, 0) + fqdns.length * (serverBytes + referenceBytes);
+  return texts.reduce(add, 0) + rule.fqdns.length * (serverBytes + referenceBytes);
+}
+
+function patternsOf({ fqdns, ports }: PolicyRule): readonly Pattern[] {
+  const dns = ports === 'any' ? [] : ports.flatMap((port) => port.dns?.patterns ?? []);
+  return [...fqdns, ...dns];
 }
 
 /** Bytes of all parts except endpoints and addresses that are never learned. */

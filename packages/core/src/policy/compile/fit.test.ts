@@ -190,9 +190,13 @@ test('each resource has its object found', () => {
     classes: { toCIDR: cidrs(100, 2) },
     policy: { toCIDR: cidrs(10, 2), toPorts: range },
     dns_servers: { toCIDR: ['100.1.1.0/25'], toPorts: dnsRule('*') },
+    pattern_characters: { toFQDNs: names },
     snapshot: { toFQDNs: names },
   };
-  const limits: Budgets = { classes: 60, policy: 150, dns_servers: 50, snapshot: 4000 };
+  const limits: Budgets = {
+    ...{ classes: 60, policy: 150, dns_servers: 50, snapshot: 4000 },
+    pattern_characters: 1000,
+  };
   for (const [what, element] of Object.entries(big)) {
     const others = [
       egress('one', { toCIDR: cidrs(3, 4) }),
@@ -203,6 +207,30 @@ test('each resource has its object found', () => {
     });
     assert.deepEqual(leftOut(compiled), ['big'], what);
     assert.equal(compiled.fits, true, what);
+  }
+});
+
+test('a tenant whose names fill the matcher costs no other tenant a name', () => {
+  const short = (from: number): readonly Raw[] =>
+    Array.from({ length: 50 }, (_, i) => ({
+      matchName: `${String.fromCharCode(97 + (i % 26))}${from + i}.x`,
+    }));
+  const long = [
+    { matchPattern: 'api-*.payments.example.com' },
+    { matchName: `${'n'.repeat(60)}.test` },
+  ];
+  const evil = [1000, 2000].map((from, i) =>
+    cnp(`evil/of-evil-${i}`, { endpointSelector: {}, egress: [{ toFQDNs: short(from) }] }),
+  );
+  const objects = [...basicObjects, egress('own', { toFQDNs: long }), ...evil];
+  const cluster = clusterOf([...objects, pod('evil/x', {}, 'one', '10.244.0.70')]);
+  assert.deepEqual(leftOut(fitting(cluster, { pattern_characters: 700 })), []);
+  const compiled = fitting(cluster, { pattern_characters: 350 });
+  assert.equal(compiled.fits, true);
+  assert.deepEqual(leftOut(compiled), ['of-evil-0']);
+  const texts = compiled.members.patterns.map(({ text }) => text);
+  for (const { matchPattern, matchName } of long as readonly Record<string, string>[]) {
+    assert.ok(texts.includes(`${matchPattern ?? matchName}.`));
   }
 });
 
