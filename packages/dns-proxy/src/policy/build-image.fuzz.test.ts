@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The bitmaps and sorted tables of an image against a plain reading of the snapshot. */
+/** The lists, bitmaps and sorted tables of an image against a plain reading of the snapshot. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -44,6 +44,8 @@ const names = [
 ];
 const addresses = ['10.96.0.10', '10.0.0.53', 'fd00::53', '::'].map(address);
 const policyIds = [1, 7, 0x7fffffff] as PolicyId[];
+/** Policies of before. */
+const formerIds = [2, 8, 0x7ffffffe] as PolicyId[];
 
 const snapshots = fc
   .uniqueArray(fc.tuple(fc.constantFrom(...texts), fc.boolean()), {
@@ -82,6 +84,9 @@ const snapshots = fc
       /** For each policy, the namespace of its one endpoint, and the patterns that its rules name. */
       namespaces: fc.tuple(...policyIds.map(() => fc.integer({ min: 2, max: 3 }))),
       fqdnPatterns: fc.tuple(...policyIds.map(() => subset)),
+      predecessors: fc.tuple(
+        ...policyIds.map(() => fc.uniqueArray(fc.constantFrom(...formerIds), { maxLength: 2 })),
+      ),
     });
   });
 type Draft = typeof snapshots extends fc.Arbitrary<infer T> ? T : never;
@@ -120,6 +125,7 @@ function toSnapshot(draft: Draft): PolicySnapshot {
     policies: policyIds.map((id, policy) => ({
       id,
       fqdnPatterns: draft.fqdnPatterns[policy] as number[],
+      predecessors: draft.predecessors[policy] as PolicyId[],
       servers: draft.servers
         .filter((each) => each.policy === policy)
         .map(({ server, protocol, ruleSet }) => ({
@@ -167,6 +173,11 @@ function checkOffered(
   }
 }
 
+/** Policies for which answers to this one count: itself, and those that took its place. */
+function fedBy({ predecessors }: Draft, policyId: PolicyId): readonly number[] {
+  return policyIds.filter((id, i) => id === policyId || predecessors[i]?.includes(policyId));
+}
+
 /** Rule sets and selectors, name by name, one pattern at a time. */
 function checkNames(draft: Draft, tables: PolicyTables): void {
   const view = new QueryView({ low: 3, high: 4 });
@@ -184,15 +195,16 @@ function checkNames(draft: Draft, tables: PolicyTables): void {
         `${name} in rule set ${ruleSet}`,
       );
     });
-    for (const policyId of policyIds) {
+    for (const policyId of [...policyIds, ...formerIds]) {
       for (const trusted of [true, false]) {
         const out = new Uint32Array(64);
         const offered = new Uint8Array(64);
-        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)]! as NamespaceId;
+        const namespaceId = (draft.namespaces[policyIds.indexOf(policyId)] ??
+          draft.namespaces[0]!) as NamespaceId;
         const count = tables.selectorsOf(set, trusted, policyId, namespaceId, out, offered);
-        const wanted = trusted ? 0 : policyId;
+        const wanted = trusted ? [0] : fedBy(draft, policyId);
         const expected = draft.selectors.flatMap(([pattern, policy], i) =>
-          policy === wanted && matching[pattern] ? [0x80000001 + i] : [],
+          wanted.includes(policy) && matching[pattern] ? [0x80000001 + i] : [],
         );
         assert.deepEqual([...out.subarray(0, count)].sort(), expected.sort());
         checkOffered(draft, trusted, namespaceId, out.subarray(0, count), offered);
@@ -228,7 +240,7 @@ function checkServers(draft: Draft, tables: PolicyTables): void {
       assert.equal(tables.isTrusted(words, 0), draft.trusted.includes(server));
     });
   });
-  for (const id of [0, 2, 0xffffffff] as PolicyId[]) assert.ok(!tables.hasPolicy(id));
+  for (const id of [0, 3, 0xffffffff] as PolicyId[]) assert.ok(!tables.hasPolicy(id));
 }
 
 test('a pattern that is not canonical matches nothing, and the rest is as it was', () => {

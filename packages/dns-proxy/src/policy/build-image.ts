@@ -65,31 +65,16 @@ function compilePatterns(patterns: PolicySnapshot['patterns']): CompiledMatcher 
 function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number): TablesImage {
   const ruleSets = snapshot.ruleSets;
   const patternWords = (patternCount + 31) >>> 5;
-  const setWords = (matcher.stableSets + 31) >>> 5;
-  const allowedPatterns = new Uint32Array(ruleSets.length * patternWords);
-  const allowedSets = new Uint32Array(ruleSets.length * setWords);
-  const setsOf = setsByPattern(matcher, patternCount);
-  ruleSets.forEach(({ patternIndexes }, ruleSet) => {
-    for (const pattern of patternIndexes) {
-      setBit(allowedPatterns, ruleSet * patternWords, pattern);
-      const { offsets, sets } = setsOf;
-      const end = offsets[pattern + 1]!;
-      for (let i = offsets[pattern]!; i < end; i++) {
-        setBit(allowedSets, ruleSet * setWords, sets[i]!);
-      }
-    }
-  });
   return {
     revision: snapshot.revision,
     matcher: matcher.tables,
     policyIds: Uint32Array.from(snapshot.policies, ({ id }) => id).sort(),
     servers: serverRecords(snapshot),
     matchAll: Uint8Array.from(ruleSets, ({ matchAll }) => (matchAll ? 1 : 0)),
-    allowedPatterns,
+    ...allowedTables(ruleSets),
     patternWords,
-    allowedSets,
-    setWords,
     ...selectorTables(snapshot, patternCount),
+    successions: successionPairs(snapshot),
     ...wantedTables(snapshot, patternWords),
     trustedServers: addressWords(snapshot.trustedServers),
     backendDigests: backendRecords(snapshot),
@@ -101,31 +86,19 @@ function setBit(words: Uint32Array, base: number, bit: number): void {
   words[index] = words[index]! | (1 << (bit & 31));
 }
 
-/** The stable accept sets that each pattern is in. */
-function setsByPattern(
-  matcher: Matcher,
-  patternCount: number,
-): { offsets: Uint32Array; sets: Uint32Array } {
-  const { starts, members } = matcher.acceptSets;
-  const offsets = new Uint32Array(patternCount + 1);
-  const stableEnd = starts[matcher.stableSets]!;
-  for (let i = 0; i < stableEnd; i++) {
-    const next = members[i]! + 1;
-    offsets[next] = offsets[next]! + 1;
+/** Patterns of the rule sets: each one's ascend, as in the snapshot. */
+function allowedTables(
+  ruleSets: PolicySnapshot['ruleSets'],
+): Pick<TablesImage, 'allowedFrom' | 'allowedPatterns'> {
+  const count = ruleSets.reduce((sum, { patternIndexes }) => sum + patternIndexes.length, 0);
+  const allowedFrom = new Uint32Array(ruleSets.length + 1);
+  const allowedPatterns = new Uint32Array(count);
+  for (const [index, { patternIndexes }] of ruleSets.entries()) {
+    const from = allowedFrom[index]!;
+    allowedPatterns.set(patternIndexes, from);
+    allowedFrom[index + 1] = from + patternIndexes.length;
   }
-  for (let i = 0; i < patternCount; i++) {
-    offsets[i + 1] = offsets[i + 1]! + offsets[i]!;
-  }
-  const fill = offsets.slice();
-  const sets = new Uint32Array(stableEnd);
-  for (let set = 0; set < matcher.stableSets; set++) {
-    for (let i = starts[set]!; i < starts[set + 1]!; i++) {
-      const pattern = members[i]!;
-      sets[fill[pattern]!] = set;
-      fill[pattern] = fill[pattern]! + 1;
-    }
-  }
-  return { offsets, sets };
+  return { allowedFrom, allowedPatterns };
 }
 
 function serverRecords(snapshot: PolicySnapshot): Uint32Array {
@@ -165,7 +138,6 @@ function selectorTables(
   patternCount: number,
 ): Pick<TablesImage, 'sharedSelector' | 'privateOffsets' | 'privatePairs'> {
   const sharedSelector = new Uint32Array(patternCount);
-  const predecessors = new Map(snapshot.policies.map((policy) => [policy.id, policy.predecessors]));
   const byPattern = new Map<number, number[]>();
   for (const { id, patternIndex, policyId } of snapshot.selectors) {
     if (policyId === 0) {
@@ -173,7 +145,7 @@ function selectorTables(
       continue;
     }
     const pairs = byPattern.get(patternIndex) ?? [];
-    for (const scope of [policyId, ...(predecessors.get(policyId) ?? [])]) pairs.push(scope, id);
+    pairs.push(policyId, id);
     byPattern.set(patternIndex, pairs);
   }
   const privateOffsets = new Uint32Array(patternCount + 1);
@@ -183,6 +155,15 @@ function selectorTables(
     privateOffsets[pattern + 1] = pairs.length / 2;
   }
   return { sharedSelector, privateOffsets, privatePairs: Uint32Array.from(pairs) };
+}
+
+/** Which policies took the place of which. */
+function successionPairs({ policies }: PolicySnapshot): Uint32Array {
+  const pairs = policies.flatMap(({ id, predecessors }) =>
+    predecessors.map((former): readonly [number, number] => [former, id]),
+  );
+  pairs.sort((left, right) => left[0] - right[0] || left[1] - right[1]);
+  return Uint32Array.from(pairs.flat());
 }
 
 /** Tables of the selectors that the namespace of each endpoint has in its policies. */

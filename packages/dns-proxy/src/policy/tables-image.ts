@@ -24,12 +24,12 @@ export interface TablesImage {
   readonly servers: Uint32Array;
   /** Per rule set: 1 = every name is allowed. */
   readonly matchAll: Uint8Array;
-  /** Per rule set: a bitmap over patterns, `patternWords` words each. */
+  /**
+   * Per rule set: where its patterns begin in `allowedPatterns`, which ascend; the last is where they end. Lists, because authors of
+   * policies choose how many rule sets and how many patterns there are, and bitmaps would take the product of both.
+   */
+  readonly allowedFrom: Uint32Array;
   readonly allowedPatterns: Uint32Array;
-  readonly patternWords: number;
-  /** Per rule set: a bitmap over the matcher's stable accept sets, `setWords` words each. */
-  readonly allowedSets: Uint32Array;
-  readonly setWords: number;
   /** Per pattern: the selector that trusted answers feed, 0 = none. */
   readonly sharedSelector: Uint32Array;
   /**
@@ -38,6 +38,10 @@ export interface TablesImage {
    */
   readonly privateOffsets: Uint32Array;
   readonly privatePairs: Uint32Array;
+  /** (predecessor, policy) pairs, ascending. Not with the selectors: there are 64 predecessors of one policy with many. */
+  readonly successions: Uint32Array;
+  /** Words of a bitmap over patterns. */
+  readonly patternWords: number;
   /**
    * Namespaces of endpoints, ascending, and per namespace a bitmap over patterns (`patternWords` words each): those
    * whose addresses its policies allow. Empty when the snapshot does not say (an earlier version made it).

@@ -130,3 +130,40 @@ test('patterns of another namespace keep no selector of the own one out, however
   assert.ok(offered.slice(1).every((each) => each === 1));
   assert.ok(feeds(2)[1].every((each) => each === 0));
 });
+
+test('rule sets, patterns and predecessors of one author take room for their sum, not for their product', () => {
+  const count = 1500;
+  const numbers = Array.from({ length: count }, (_, i) => i);
+  const encoded = encodePolicySnapshot({
+    ...{ revision: 1, nodeName: 'n', createdUnixMs: 1 },
+    patterns: numbers.flatMap((i) => [
+      { text: `n${i}.test.`, context: PatternContext.PATTERN_CONTEXT_DNS_RULE },
+      { text: `n${i}.test.`, context: PatternContext.PATTERN_CONTEXT_TO_FQDNS },
+    ]),
+    ruleSets: numbers.map((i) => ({ id: 2 + i, patternIndexes: [2 * i] })),
+    selectors: numbers.map((i) => {
+      return { id: 0x8000_0001 + i, patternIndex: 2 * i + 1, policyId: 5 };
+    }),
+    policies: [
+      {
+        ...{ id: 5, fqdnPatterns: numbers.map((i) => 2 * i + 1) },
+        predecessors: Array.from({ length: 64 }, (_, i) => 100 + i),
+        servers: numbers.map((i) => {
+          const server = Uint8Array.of(...new Array(14).fill(0xfd), i >> 8, i & 0xff);
+          return { server, protocol: 17, ruleSetId: 2 + i };
+        }),
+      },
+    ],
+  });
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  const { matcher: _matcher, ...image } = buildImage(decoded.value).image;
+  const octets = Object.values(image).reduce<number>(
+    (sum, part) => sum + (ArrayBuffer.isView(part) ? part.byteLength : 0),
+    0,
+  );
+  assert.ok(octets < 100 * count, `${octets}`);
+  const { policyOf, scopesOf } = new PolicyTables({ ...image, matcher: _matcher }).privateFeeds();
+  assert.deepEqual([policyOf.size, scopesOf.size, scopesOf.get(5)?.size], [count, 1, 65]);
+});

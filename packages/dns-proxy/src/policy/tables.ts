@@ -11,6 +11,14 @@ import { backendRecordWords, serverRecordWords, type TablesImage } from './table
 /** Index of a rule set in one image, or -1. */
 export type RuleSetIndex = Branded<'RuleSetIndex'>;
 
+/** Selectors that only answers to certain policies feed. */
+export interface PrivateFeeds {
+  /** Their policies. */
+  readonly policyOf: ReadonlyMap<number, number>;
+  /** Policies whose answers count for a policy: itself and its predecessors. */
+  readonly scopesOf: ReadonlyMap<number, ReadonlySet<number>>;
+}
+
 export class PolicyTables {
   readonly revision: Revision;
   readonly matcher: Matcher;
@@ -42,21 +50,17 @@ export class PolicyTables {
 
   /** Whether the rule set allows names of this accept set of the matcher's last answer. */
   isAllowed(ruleSet: RuleSetIndex, acceptSet: AcceptSet): boolean {
-    const image = this.#image;
-    if (image.matchAll[ruleSet] === 1) return true;
-    if (this.matcher.isStable(acceptSet)) {
-      const word = image.allowedSets[ruleSet * image.setWords + (acceptSet >>> 5)]!;
-      return (word & (1 << (acceptSet & 31))) !== 0;
-    }
+    const { matchAll, allowedFrom, allowedPatterns } = this.#image;
+    if (matchAll[ruleSet] === 1) return true;
     const { starts, members } = this.matcher.acceptSets;
-    const base = ruleSet * image.patternWords;
-    const end = starts[acceptSet + 1]!;
-    for (let i = starts[acceptSet]!; i < end; i++) {
-      const pattern = members[i]!;
-      const word = image.allowedPatterns[base + (pattern >>> 5)]!;
-      if ((word & (1 << (pattern & 31))) !== 0) return true;
-    }
-    return false;
+    const set = starts[acceptSet]!;
+    const setEnd = starts[acceptSet + 1]!;
+    const own = allowedFrom[ruleSet]!;
+    const ownEnd = allowedFrom[ruleSet + 1]!;
+    // Either may be one that others made long.
+    return setEnd - set < ownEnd - own
+      ? haveCommon(members, set, setEnd, allowedPatterns, own, ownEnd)
+      : haveCommon(allowedPatterns, own, ownEnd, members, set, setEnd);
   }
 
   isTrusted(words: Uint32Array, offset: number): boolean {
@@ -129,7 +133,8 @@ export class PolicyTables {
       const pattern = members[i]!;
       const last = privateOffsets[pattern + 1]!;
       for (let p = privateOffsets[pattern]!; p < last && count < out.length; p++) {
-        if (privatePairs[p * 2] !== policyId) continue;
+        const owner = privatePairs[p * 2]!;
+        if (owner !== policyId && !this.#follows(owner, policyId)) continue;
         offered[count] = 0;
         out[count++] = privatePairs[p * 2 + 1]!;
       }
@@ -137,12 +142,33 @@ export class PolicyTables {
     return count;
   }
 
-  /** Selectors that answers to one policy feed, each as "policy selector". */
-  privateFeeds(): Set<string> {
-    const pairs = this.#image.privatePairs;
-    const feeds = new Set<string>();
-    for (let i = 0; i < pairs.length; i += 2) feeds.add(`${pairs[i]} ${pairs[i + 1]}`);
-    return feeds;
+  /** Whether answers to the policy `former` count for `policyId`, which took its place. */
+  #follows(policyId: number, former: number): boolean {
+    const { successions } = this.#image;
+    let low = 0;
+    let high = successions.length / 2;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const order = successions[middle * 2]! - former || successions[middle * 2 + 1]! - policyId;
+      if (order < 0) low = middle + 1;
+      else high = middle;
+    }
+    return successions[low * 2] === former && successions[low * 2 + 1] === policyId;
+  }
+
+  privateFeeds(): PrivateFeeds {
+    const { privatePairs, successions } = this.#image;
+    const policyOf = new Map<number, number>();
+    const scopesOf = new Map<number, Set<number>>();
+    for (let i = 0; i < privatePairs.length; i += 2) {
+      const policyId = privatePairs[i]!;
+      policyOf.set(privatePairs[i + 1]!, policyId);
+      if (!scopesOf.has(policyId)) scopesOf.set(policyId, new Set([policyId]));
+    }
+    for (let i = 0; i < successions.length; i += 2) {
+      scopesOf.get(successions[i + 1]!)?.add(successions[i]!);
+    }
+    return { policyOf, scopesOf };
   }
 
   /**
@@ -186,6 +212,30 @@ export class PolicyTables {
       return -1 as RuleSetIndex;
     return records[at + 6]! as RuleSetIndex;
   }
+}
+
+/** Whether two ascending lists have a number in common, of which `few` is the shorter one. */
+function haveCommon(
+  few: Int32Array | Uint32Array,
+  from: number,
+  end: number,
+  many: Int32Array | Uint32Array,
+  manyFrom: number,
+  manyEnd: number,
+): boolean {
+  let low = manyFrom;
+  for (let i = from; i < end; i++) {
+    const wanted = few[i]!;
+    let high = manyEnd;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (many[middle]! < wanted) low = middle + 1;
+      else high = middle;
+    }
+    if (low === manyEnd) return false;
+    if (many[low] === wanted) return true;
+  }
+  return false;
 }
 
 /** Index in ascending ids; -1 when it is not among them. */

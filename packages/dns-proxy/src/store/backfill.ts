@@ -15,7 +15,7 @@ import { isIpv4 } from '@tandem/core/net/ip';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { Task } from '@tandem/runtime/task';
 import type { KernelWriter } from '../answer/kernel-writer.ts';
-import type { PolicyTables } from '../policy/tables.ts';
+import type { PolicyTables, PrivateFeeds } from '../policy/tables.ts';
 import { backfillSelectorsPerNameMax, backfillSliceNames } from './limits.ts';
 
 export interface BackfillOptions {
@@ -46,7 +46,7 @@ export class Backfill {
   readonly #view: QueryView;
   /** Selectors of the last `feedNew`. */
   #fed: ReadonlySet<number> = new Set();
-  #fedPrivately: ReadonlySet<string> = new Set();
+  #fedPrivately: PrivateFeeds = { policyOf: new Map(), scopesOf: new Map() };
 
   constructor(options: BackfillOptions) {
     this.#o = options;
@@ -58,8 +58,13 @@ export class Backfill {
   /** Selectors among `selectors` that the last `feedNew` did not have, and those that answers to another policy feed now. */
   freshOf(tables: PolicyTables, selectors: Iterable<number>): ReadonlySet<number> {
     const fresh = new Set(selectors).difference(this.#fed);
-    for (const feed of tables.privateFeeds().difference(this.#fedPrivately)) {
-      fresh.add(Number(feed.split(' ')[1]));
+    const former = this.#fedPrivately;
+    const { policyOf, scopesOf } = tables.privateFeeds();
+    const isWider = ([policyId, scopes]: [number, ReadonlySet<number>]): boolean =>
+      !scopes.isSubsetOf(former.scopesOf.get(policyId) ?? new Set());
+    const wider = new Set([...scopesOf].filter(isWider).map(([policyId]) => policyId));
+    for (const [selector, policyId] of policyOf) {
+      if (wider.has(policyId) || !former.policyOf.has(selector)) fresh.add(selector);
     }
     return fresh;
   }
