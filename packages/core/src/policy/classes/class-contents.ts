@@ -10,12 +10,12 @@ import { digest128 } from '../../sha256.ts';
 import type { ClassTable } from '../model/desired.ts';
 import type { IdSession } from '../model/id-session.ts';
 import { classNone } from '../model/kernel-numbers.ts';
+import { ClassOverflow } from './class-overflow.ts';
 
 /** A set of selectors that some addresses match. */
 export class ClassContent {
-  /** Canonical text; '' for the empty set. */
-  readonly text: string;
   readonly keys: readonly string[];
+  /** Of their text, which may be long; '' for the empty set. */
   readonly digest: string;
   id: number = classNone;
   /** Prefixes that have it. */
@@ -29,20 +29,26 @@ export class ClassContent {
   /** No address had it at the end of a compilation: another object stands for its keys from then on. */
   isGone = false;
 
-  constructor(text: string, keys: readonly string[]) {
-    this.text = text;
+  constructor(digest: string, keys: readonly string[]) {
     this.keys = keys;
-    this.digest = text === '' ? '' : digest128(text);
+    this.digest = digest;
   }
 }
 
 export class ClassContents {
-  readonly #byText = new Map<string, ClassContent>();
+  readonly #byDigest = new Map<string, ClassContent>();
+  /** Keys of all contents together, and their limit. */
+  #size = 0;
+  readonly #max: number;
   /** Contents that came into use or went out of it since the last table, with what they were then. */
   readonly #moved = new Map<ClassContent, number>();
   #table: ClassTable = { classesOf: new Map(), selectorsOf: new Map() };
   #clock = 0;
   readonly #byKey = new Map<string, Set<ClassContent>>();
+
+  constructor(max: number) {
+    this.#max = max;
+  }
 
   get table(): ClassTable {
     return this.#table;
@@ -58,11 +64,15 @@ export class ClassContents {
     return this.#byKey.get(key) ?? [];
   }
 
-  /** The content with these keys, which are sorted. */
+  /** The content with these keys, which are sorted. @throws ClassOverflow: there are too many keys in all contents */
   of(keys: readonly string[]): ClassContent {
-    const text = keys.join('\n');
-    let content = this.#byText.get(text);
-    if (content === undefined) this.#byText.set(text, (content = new ClassContent(text, keys)));
+    const digest = keys.length === 0 ? '' : digest128(keys.join('\n'));
+    let content = this.#byDigest.get(digest);
+    if (content === undefined) {
+      this.#size += keys.length;
+      if (this.#size > this.#max) throw new ClassOverflow(this.#max, this.#byDigest.values());
+      this.#byDigest.set(digest, (content = new ClassContent(digest, keys)));
+    }
     return content;
   }
 
@@ -104,7 +114,7 @@ export class ClassContents {
     }
     ids.settle('class');
     const renamed = new Set<ClassContent>();
-    for (const content of ids.isContinued ? [...this.#moved.keys()] : this.#byText.values()) {
+    for (const content of ids.isContinued ? [...this.#moved.keys()] : this.#byDigest.values()) {
       if (!content.hasId) continue;
       const id = ids.idOf('class', content.digest);
       if (content.id === id) continue;
@@ -122,11 +132,12 @@ export class ClassContents {
       ([{ users, id }, former]) => users === 0 || former !== id,
     );
     this.#moved.clear();
-    for (const [{ text }] of moved) {
-      const content = this.#byText.get(text);
+    for (const [{ digest }] of moved) {
+      const content = this.#byDigest.get(digest);
       if (content?.users !== 0) continue;
       content.isGone = true;
-      this.#byText.delete(text);
+      this.#size -= content.keys.length;
+      this.#byDigest.delete(digest);
     }
     if (moved.length === 0) return;
     const selectorsOf = new Map(this.#table.selectorsOf);
@@ -147,7 +158,7 @@ export class ClassContents {
 
   #note(content: ClassContent): void {
     this.#clock++;
-    if (content.text === '' || this.#moved.has(content)) return;
+    if (content.digest === '' || this.#moved.has(content)) return;
     const isInTable = this.#table.selectorsOf.get(content.id) === content.keys;
     this.#moved.set(content, isInTable ? content.id : 0);
   }

@@ -40,8 +40,8 @@ import { SortedHosts } from './sorted-hosts.ts';
 const noTree: RangeTree = { ranges: [], edges: new Map() };
 
 export class AddressClasses {
-  readonly #contents = new ClassContents();
-  readonly #looks = new OwnerLooks(this.#contents);
+  readonly #contents: ClassContents;
+  readonly #looks: OwnerLooks;
   readonly #hosts = new Map<string, Host>();
   readonly #sorted = new SortedHosts<Host>();
   /** Hosts that CIDR peers hold for. */
@@ -59,6 +59,12 @@ export class AddressClasses {
   /** Counts changes of everything that the answers to questions about watched addresses and selectors may depend on. */
   watchedVersion = 0;
 
+  /** `selectorsMax`: of all classes together. */
+  constructor(selectorsMax: number) {
+    this.#contents = new ClassContents(selectorsMax);
+    this.#looks = new OwnerLooks(this.#contents, selectorsMax);
+  }
+
   /** Counts the owners that came and went. */
   get ownersVersion(): number {
     return this.#looks.version;
@@ -73,7 +79,7 @@ export class AddressClasses {
     return this.#entries;
   }
 
-  /** Evaluates `peers` over the owners' addresses. Takes class ids from `ids`. */
+  /** Evaluates `peers` over the owners' addresses. Takes class ids from `ids`. @throws ClassOverflow */
   update(owners: OwnerTable, peers: PeerTable, ids: IdSession): void {
     const changes = owners.takeChanges();
     const { isAny, areCidrs, looks } = this.#looks.update(peers);

@@ -29,7 +29,7 @@ export interface PeerChange {
 }
 
 export class OwnerLooks {
-  readonly sets: CidrSets = new CidrSets((key) => key.startsWith('block '));
+  readonly sets: CidrSets;
   /** Counts the looks that came and went. */
   version = 0;
   readonly #classes: ClassContents;
@@ -38,7 +38,8 @@ export class OwnerLooks {
   readonly #narrowed = new Set<string>();
   readonly #looks = new Map<Ownership, Look>();
 
-  constructor(classes: ClassContents) {
+  constructor(classes: ClassContents, selectorsMax: number) {
+    this.sets = new CidrSets((key) => key.startsWith('block '), selectorsMax);
     this.#classes = classes;
   }
 

@@ -3,9 +3,11 @@
 
 /** Which label and entity peers match an owner; which CIDR peers hold in a range. Both as values that can be compared. */
 
+import { digest128 } from '../../sha256.ts';
 import type { Peer } from '../model/peer.ts';
 import type { LabelSelector } from '../model/selector.ts';
 import type { Ownership } from './address-owners.ts';
+import { ClassOverflow } from './class-overflow.ts';
 import { SelectorIndex } from './selector-index.ts';
 
 /** Keys of CIDR peers that hold somewhere, sorted. Equal sets are one object. */
@@ -17,11 +19,16 @@ export interface CidrSet {
 
 export class CidrSets {
   readonly none: CidrSet;
+  /** By digests of their keys. */
   readonly #sets = new Map<string, CidrSet>();
+  /** Keys of all sets together, and their limit. */
+  #size = 0;
+  readonly #max: number;
   readonly #isBlock: (key: string) => boolean;
 
-  constructor(isBlock: (key: string) => boolean) {
+  constructor(isBlock: (key: string) => boolean, max: number) {
     this.#isBlock = isBlock;
+    this.#max = max;
     const none: { keys: readonly string[]; blocks: CidrSet } = {
       keys: [],
       blocks: null as unknown as CidrSet,
@@ -31,7 +38,7 @@ export class CidrSets {
     this.#sets.set('', none);
   }
 
-  /** `set` with some more, then without some. */
+  /** `set` with some more, then without some. @throws ClassOverflow: there are too many keys in all sets */
   change(set: CidrSet, starts: readonly string[], excepts: readonly string[]): CidrSet {
     if (starts.length === 0 && excepts.length === 0) return set;
     const keys = new Set([...set.keys, ...starts]);
@@ -41,15 +48,20 @@ export class CidrSets {
 
   /** Forgets all but these. */
   keep(used: ReadonlySet<CidrSet>): void {
-    for (const [text, set] of this.#sets) {
-      if (set !== this.none && !used.has(set)) this.#sets.delete(text);
+    for (const [digest, set] of this.#sets) {
+      if (set === this.none || used.has(set)) continue;
+      this.#size -= set.keys.length;
+      this.#sets.delete(digest);
     }
   }
 
   #intern(keys: readonly string[]): CidrSet {
-    const text = keys.join('\n');
-    const known = this.#sets.get(text);
+    if (keys.length === 0) return this.none;
+    const digest = digest128(keys.join('\n'));
+    const known = this.#sets.get(digest);
     if (known !== undefined) return known;
+    this.#size += keys.length;
+    if (this.#size > this.#max) throw new ClassOverflow(this.#max, this.#sets.values());
     const blockKeys = keys.filter(this.#isBlock);
     const isAll = blockKeys.length === keys.length;
     const set: { keys: readonly string[]; blocks: CidrSet } = {
@@ -57,7 +69,7 @@ export class CidrSets {
       blocks: isAll ? (null as unknown as CidrSet) : this.#intern(blockKeys),
     };
     if (isAll) set.blocks = set;
-    this.#sets.set(text, set);
+    this.#sets.set(digest, set);
     return set;
   }
 }

@@ -61,7 +61,7 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   const peers = new PeerTable();
   peers.update([peersOf(draft)]);
   owners.update(cluster, node, asked);
-  const classes = new AddressClasses();
+  const classes = new AddressClasses(Infinity);
   const ids = new IdSession();
   ids.begin(StableIds.empty());
   classes.update(owners, peers, ids);

@@ -19,7 +19,7 @@ import type { Prefix } from '../../net/ip.ts';
 import { classesOnlyIn } from '../model/class-table.ts';
 import type { ClusterState } from '../model/cluster-state.ts';
 import type { ClassTable, Compiled, CompiledPolicy, MemberPolicy } from '../model/desired.ts';
-import type { Peer } from '../model/peer.ts';
+import { type Peer, peerKey } from '../model/peer.ts';
 import { formatPolicyRef, type Policy, type PolicyRule } from '../model/rule.ts';
 import { type EntryCost, entriesByObject } from './entry-costs.ts';
 import { countClassEntries, countEntries } from './expand.ts';
@@ -160,6 +160,22 @@ function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
     case 'snapshot':
       return sumOfRules(policy, patternBytes) + serverBytes * listedDnsServers(policy);
   }
+}
+
+/** Likewise of objects whose selectors are in these classes. */
+export function costsInClasses(
+  { policies }: ClusterState,
+  classesOf: ReadonlyMap<string, number>,
+): ReadonlyMap<string, Cost> {
+  const weigh = ({ peers }: PolicyRule): number =>
+    peers === 'any' ? 0 : peers.map((peer) => classesOf.get(peerKey(peer)) ?? 0).reduce(add, 0);
+  const costs = new Map<string, Cost>();
+  for (const { inForce } of policies.values()) {
+    const cost = inForce === null ? 0 : sumOfRules(inForce, weigh);
+    if (inForce === null || cost === 0) continue;
+    costs.set(formatPolicyRef(inForce.ref), { namespace: inForce.ref.namespace, cost, gain: cost });
+  }
+  return costs;
 }
 
 const listed = new WeakMap<Policy, number>();

@@ -18,7 +18,7 @@ import type { ClusterState } from '../model/cluster-state.ts';
 import type { Compiled } from '../model/desired.ts';
 import { StableIds } from '../model/stable-ids.ts';
 import { countEntries, expandPolicy } from './expand.ts';
-import { compileFitting } from './fit.ts';
+import { compileFitting, FittingCompiler } from './fit.ts';
 import { type Budgets, nodeBudgets, ResourceCounter } from './fit-costs.ts';
 
 const web = { matchLabels: { app: 'web' } };
@@ -232,6 +232,39 @@ test('a tenant whose names fill the matcher costs no other tenant a name', () =>
   for (const { matchPattern, matchName } of long as readonly Record<string, string>[]) {
     assert.ok(texts.includes(`${matchPattern ?? matchName}.`));
   }
+});
+
+test('an object whose exceptions tell too many addresses apart is left out before they are in memory', () => {
+  const holes = (count: number): readonly Raw[] =>
+    Array.from({ length: count }, (_, i) => ({ cidr: '0.0.0.0/0', except: [`100.1.${i}.0/24`] }));
+  const crowd = (space: string, count: number): Raw =>
+    cnp(`${space}/of-${space}`, { endpointSelector: {}, egress: [{ toCIDRSet: holes(count) }] });
+  const plain = [egress('own', { toCIDR: cidrs(100, 2) }), pod('evil/x', {}, 'one', '10.244.0.70')];
+  const objects = [...basicObjects, ...plain];
+  const compiler = new FittingCompiler(nodeBudgets, 3000);
+  const compile = (more: readonly Raw[]): Compiled => {
+    const cluster = clusterOf([...objects, ...more]);
+    const compiled = compiler.compile(cluster, options, StableIds.empty());
+    const again = new FittingCompiler(nodeBudgets, 3000).compile(
+      cluster,
+      options,
+      StableIds.empty(),
+    );
+    assert.deepEqual(compiled.diagnostics, again.diagnostics);
+    assert.ok(compiled.fits);
+    return compiled;
+  };
+  assert.deepEqual(leftOut(compile([crowd('evil', 10)])), []);
+  const crowded = compile([crowd('evil', 80)]);
+  assert.deepEqual(leftOut(crowded), ['of-evil']);
+  assert.match(
+    crowded.diagnostics[0]?.message ?? '',
+    /more kinds of addresses apart than it has memory/,
+  );
+  assert.ok([...crowded.classes].length > 100, 'the other object is in force');
+  const late = pod('shop/late', { app: 'late' }, 'two', '10.244.1.77');
+  assert.deepEqual(leftOut(compile([crowd('evil', 80), late])), ['of-evil']);
+  assert.deepEqual(leftOut(compile([crowd('evil', 10), late])), []);
 });
 
 test('what no policy takes cannot be left out: the last one stays in force', () => {

@@ -8,7 +8,13 @@
  */
 
 import { MapFollower } from '../../change-map.ts';
-import { dnsServersPerObjectMax, fitFreshRounds, fitRoundsMax } from '../../limits.ts';
+import {
+  classSelectorsMax,
+  dnsServersPerObjectMax,
+  fitFreshRounds,
+  fitRoundsMax,
+} from '../../limits.ts';
+import { ClassOverflow } from '../classes/class-overflow.ts';
 import type { ClusterState, CompileOptions, PolicyState } from '../model/cluster-state.ts';
 import type { Compiled } from '../model/desired.ts';
 import { formatPolicyRef, type Policy } from '../model/rule.ts';
@@ -20,6 +26,7 @@ import { excessDiagnostics } from './compile-diagnostics.ts';
 import {
   type Budgets,
   type Cost,
+  costsInClasses,
   costsOf,
   type Excess,
   listedDnsServers,
@@ -44,26 +51,46 @@ export function compileFitting(
 /** Compilations one after the other, each of which costs as much as changed. */
 export class FittingCompiler {
   readonly #budgets: Budgets;
-  readonly #compiler = new PolicyCompiler();
+  readonly #compiler: PolicyCompiler;
   readonly #counter = new ResourceCounter();
   readonly #policies = new MapFollower<PolicyState>();
   /** Why policies are left out from the start, as long as they do not change. */
   readonly #untried = new Map<string, string>();
+  /** Why policies are left out as long as no policy changes: to find it again would take seconds for each pod that comes. */
+  readonly #crowding = new Map<string, string>();
   readonly #leftOut = new WeakMap<PolicyState, PolicyState>();
 
-  constructor(budgets: Budgets = nodeBudgets) {
+  constructor(budgets: Budgets = nodeBudgets, selectorsMax: number = classSelectorsMax) {
     this.#budgets = budgets;
+    this.#compiler = new PolicyCompiler(selectorsMax);
   }
 
   /** As `compile`; `fits` is false only when leaving out every policy is not enough. */
   compile(cluster: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled {
     const leftOut = this.#notToBeTried(cluster);
+    let isFromNothing = false;
     for (let round = 0; ; round++) {
       const state = this.#without(cluster, leftOut);
       let compiled: Compiled;
       try {
         compiled = this.#compiler.compile(state, options, previousIds);
       } catch (error) {
+        if (error instanceof ClassOverflow && round < fitRoundsMax) {
+          // Classes of before may have been in the way.
+          if (!isFromNothing) {
+            isFromNothing = true;
+            round--;
+            continue;
+          }
+          const alone = this.#tryAlone(state, options, previousIds);
+          if (alone !== null) return alone;
+          const crowding = chooseCrowding(state, error.classesOf, round);
+          for (const [key, reason] of crowding) {
+            leftOut.set(key, reason);
+            this.#crowding.set(key, reason);
+          }
+          if (crowding.size > 0) continue;
+        }
         const faulty = faultyPolicies(state, options, previousIds);
         if (faulty.length === 0 || round >= fitRoundsMax) throw error;
         for (const key of faulty) leftOut.set(key, bugText(error));
@@ -84,6 +111,14 @@ export class FittingCompiler {
     }
   }
 
+  #tryAlone(state: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled | null {
+    try {
+      return this.#compileAlone(state, options, previousIds);
+    } catch {
+      return null;
+    }
+  }
+
   /** Without the policies of before, if there is only no room for both. */
   #compileAlone(
     state: ClusterState,
@@ -99,12 +134,14 @@ export class FittingCompiler {
 
   /** Objects that would be expensive to compile at all, and those that were found to be faulty. */
   #notToBeTried({ policies }: ClusterState): Map<string, string> {
-    for (const key of this.#policies.follow(policies).keys()) {
+    const changed = this.#policies.follow(policies);
+    if (changed.size > 0) this.#crowding.clear();
+    for (const key of changed.keys()) {
       const reason = reasonNotToTry(policies.get(key)?.inForce ?? null);
       if (reason === null) this.#untried.delete(key);
       else this.#untried.set(key, reason);
     }
-    return new Map(this.#untried);
+    return new Map([...this.#untried, ...this.#crowding]);
   }
 
   #without(cluster: ClusterState, leftOut: LeftOut): ClusterState {
@@ -151,6 +188,28 @@ function choose(
     }
   }
   return chosen;
+}
+
+/** As `choose`, of objects whose selectors are in most classes. */
+function chooseCrowding(
+  state: ClusterState,
+  classesOf: ReadonlyMap<string, number>,
+  round: number,
+): LeftOut {
+  const keys = keysByRef(state);
+  const chosen = new Map<string, string>();
+  const ordered = inOrder(costsInClasses(state, classesOf));
+  for (const [index, { ref, namespace, cost }] of ordered.entries()) {
+    const isOther = namespace !== ordered[0]?.namespace;
+    if (index >= 2 ** round || (isOther && round < fitFreshRounds)) break;
+    const key = keys.get(ref);
+    if (key !== undefined) chosen.set(key, crowdingText(cost));
+  }
+  return chosen;
+}
+
+function crowdingText(cost: number): string {
+  return `the peers of all policies of the node tell more kinds of addresses apart than it has memory for, and those of this one are in ${cost} of them: name fewer peers, or fewer exceptions`;
 }
 
 /**

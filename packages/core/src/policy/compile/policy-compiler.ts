@@ -13,7 +13,7 @@
  *                                           └─► policies with ids ─► endpoints, members
  */
 
-import { endpointsMax } from '../../limits.ts';
+import { classSelectorsMax, endpointsMax } from '../../limits.ts';
 import type { LocalPod } from '../classes/address-owners.ts';
 import { AddressClasses } from '../classes/classes.ts';
 import { OwnerTable } from '../classes/owner-table.ts';
@@ -51,7 +51,8 @@ export class PolicyCompiler {
   #owners = new OwnerTable();
   #specs = new SpecTable();
   #peers = new PeerTable();
-  #classes = new AddressClasses();
+  #classes: AddressClasses;
+  readonly #classSelectorsMax: number;
   #redirects: RedirectPlan = noRedirects;
   #dns = new DnsPlanner();
   #policies = new PolicyTable();
@@ -60,7 +61,12 @@ export class PolicyCompiler {
   readonly #ids = new IdSession();
   #said: Said = { parts: [], sorted: [] };
 
-  /** Compiles. `previousIds` is left as it is; `Compiled.ids` is its successor. @throws whatever a bug makes it throw */
+  constructor(selectorsMax: number = classSelectorsMax) {
+    this.#classSelectorsMax = selectorsMax;
+    this.#classes = new AddressClasses(selectorsMax);
+  }
+
+  /** Compiles. `previousIds` is left as it is; `Compiled.ids` is its successor. @throws ClassOverflow; and whatever a bug makes it throw */
   compile(cluster: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled {
     try {
       return this.#compile(cluster, options, previousIds);
@@ -76,7 +82,7 @@ export class PolicyCompiler {
     this.#owners = new OwnerTable();
     this.#specs = new SpecTable();
     this.#peers = new PeerTable();
-    this.#classes = new AddressClasses();
+    this.#classes = new AddressClasses(this.#classSelectorsMax);
     this.#redirects = noRedirects;
     this.#dns = new DnsPlanner();
     this.#policies = new PolicyTable();
