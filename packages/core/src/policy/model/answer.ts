@@ -71,7 +71,6 @@ export function segmentsOf(
   protocol: Protocol,
   answerOf: (holding: readonly CompiledRule[]) => Answer,
 ): readonly Segment[] {
-  const cuts = new Set([0]);
   const ranges = rules.flatMap((rule) =>
     rule.ports === 'any'
       ? []
@@ -79,14 +78,25 @@ export function segmentsOf(
           .filter((range) => range.protocol === protocol)
           .map(({ first, last }) => ({ first, last, rule })),
   );
+  const cuts = new Set([0]);
   for (const { first, last } of ranges) {
     cuts.add(first);
     if (last < portMax) cuts.add(last + 1);
   }
   const starts = [...cuts].sort((left, right) => left - right);
+  // In one pass: a rule may have thousands of ports.
+  const begins = Map.groupBy(ranges, ({ first }) => first);
+  const ends = Map.groupBy(ranges, ({ last }) => last + 1);
+  const holding = new Map<CompiledRule, number>();
+  const count = (rule: CompiledRule, difference: 1 | -1): void => {
+    const sum = (holding.get(rule) ?? 0) + difference;
+    if (sum === 0) holding.delete(rule);
+    else holding.set(rule, sum);
+  };
   return starts.map((first, index) => {
     const last = (starts[index + 1] ?? portMax + 1) - 1;
-    const holding = ranges.filter((range) => range.first <= first && last <= range.last);
-    return { first, last, answer: answerOf(holding.map(({ rule }) => rule)) };
+    for (const { rule } of ends.get(first) ?? []) count(rule, -1);
+    for (const { rule } of begins.get(first) ?? []) count(rule, 1);
+    return { first, last, answer: answerOf([...holding.keys()]) };
   });
 }
