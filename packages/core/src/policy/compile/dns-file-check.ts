@@ -72,7 +72,8 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
     flagsOf: (address) => classes.at(address).flags,
     isAskedByName: () => false,
   });
-  const surroundings = { classes, redirects };
+  // One policy of them all, which no pod has.
+  const surroundings = { classes, redirects, namesMax: Infinity };
   const ofRules = new DnsPlanner().plan(cluster, node, surroundings, peers.peers, [draft]);
   const diagnostics = [
     ...ofRules.diagnostics,

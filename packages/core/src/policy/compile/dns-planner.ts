@@ -22,7 +22,7 @@ import {
 } from '../dns/dns-frontends.ts';
 import { type DnsPod, dnsPodsOf } from '../dns/dns-ingress-check.ts';
 import { coversPort } from '../dns/dns-judge.ts';
-import { dnsPort, findServers } from '../dns/dns-servers.ts';
+import { type DnsSurroundings, dnsPort, findServers } from '../dns/dns-servers.ts';
 import { DnsAnswers, DnsView } from '../dns/dns-view.ts';
 import type { ClusterState, NodeContext } from '../model/cluster-state.ts';
 import type { BackendDigest, Diagnostic } from '../model/desired.ts';
@@ -44,6 +44,8 @@ export interface DnsInput {
   readonly classes: AddressClasses;
   /** The same object while they are the same. */
   readonly redirects: readonly Redirect[];
+  /** As of `NameSets`. */
+  readonly namesMax?: number;
 }
 
 /** Data that is the same for all policies of the node. */
@@ -92,7 +94,7 @@ export class DnsPlanner {
   plan(
     cluster: ClusterState,
     node: NodeContext,
-    { classes, redirects }: DnsInput,
+    { classes, redirects, namesMax }: DnsInput,
     peers: ReadonlyMap<string, Peer>,
     drafts: readonly PolicyDraft[],
   ): DnsPlan {
@@ -111,7 +113,8 @@ export class DnsPlanner {
     for (const draft of drafts) {
       const known = this.#found.get(draft);
       const isCurrent = isKept && known?.view.isCurrent === true;
-      const each = isCurrent ? known : find(draft, around, classes, peers, node, known);
+      const input = { classes, peers, nodeLocal: node.nodeLocalDns, namesMax };
+      const each = isCurrent ? known : find(draft, around, input, known);
       if (known !== undefined && !isCurrent) this.#watchedInVain += known.view.watched;
       if (each.planned !== known?.planned || each.diagnostics !== known.diagnostics) isSame = false;
       found.set(draft, each);
@@ -197,19 +200,19 @@ function lookAround(
   };
 }
 
+type FindInput = Pick<DnsSurroundings, 'peers' | 'nodeLocal' | 'namesMax'> & {
+  readonly classes: AddressClasses;
+};
+
 /** `former`: the last result; unchanged parts stay the same objects. */
 function find(
   draft: PolicyDraft,
   { frontends, trustedTexts, answers }: Surroundings,
-  classes: AddressClasses,
-  peers: ReadonlyMap<string, Peer>,
-  { nodeLocalDns: nodeLocal }: NodeContext,
+  { classes, ...input }: FindInput,
   former: Found | undefined,
 ): Found {
   const view = new DnsView(classes, answers);
-  const { servers, diagnostics } = findServers(draft, {
-    ...{ classes: view, peers, frontends, nodeLocal },
-  });
+  const { servers, diagnostics } = findServers(draft, { ...input, classes: view, frontends });
   const planned = planPolicy(draft, servers, trustedTexts);
   if (former === undefined) return { planned, diagnostics, view };
   return {

@@ -27,9 +27,10 @@ export class DnsJudge {
   readonly #egress: StatementIndex;
   readonly #answers = new Map<string, ServerVerdict>();
   /** The names of its answers. */
-  readonly names: NameSets = new NameSets();
+  readonly names: NameSets;
 
-  constructor(statements: readonly Statement[]) {
+  constructor(statements: readonly Statement[], namesMax?: number) {
+    this.names = new NameSets(namesMax);
     const egress = statements.filter(({ direction }) => direction === Direction.egress);
     this.#egress = new StatementIndex(egress);
   }

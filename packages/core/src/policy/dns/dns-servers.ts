@@ -52,6 +52,8 @@ export interface DnsSurroundings {
   readonly peers: ReadonlyMap<string, Peer>;
   readonly frontends: readonly Frontend[];
   readonly nodeLocal: readonly Uint8Array[];
+  /** As of `NameSets`. */
+  readonly namesMax?: number | undefined;
 }
 
 export interface FoundServers {
@@ -72,9 +74,11 @@ class DnsServerFinder {
   readonly #peers: ReadonlyMap<string, Peer>;
   readonly #frontends: readonly Frontend[];
   readonly #nodeLocal: readonly Uint8Array[];
+  readonly #namesMax: number | undefined;
   readonly #diagnostics = new Map<string, Diagnostic>();
 
   constructor(options: DnsSurroundings) {
+    this.#namesMax = options.namesMax;
     this.#classes = options.classes;
     this.#peers = options.peers;
     this.#frontends = options.frontends;
@@ -88,7 +92,7 @@ class DnsServerFinder {
   find(draft: PolicyDraft): readonly DnsServer[] {
     const isDns = draft.statements.some(({ verdict }) => verdict === Verdict.l7Dns);
     if (!isDns) return [];
-    const judge = new DnsJudge(draft.statements);
+    const judge = new DnsJudge(draft.statements, this.#namesMax);
     const check = new DnsRuleCheck(draft.statements, this.#classes, this.#peers);
     const servers = transports.flatMap((protocol) =>
       this.#findProtocol(draft, judge, check, protocol),

@@ -38,8 +38,14 @@ export class NameSets {
   readonly #sets = new Map<string, NameSet>();
   /** Numbers of the parts of sets. */
   readonly #numbers = new Map<DnsNames | NameSet, number>();
+  readonly #max: number;
   #names = 0;
   #isFull = false;
+
+  /** `max`: names of all sets together, where there are several. */
+  constructor(max: number = dnsNamesPerPolicyMax) {
+    this.#max = max;
+  }
 
   /** There was no room for one of the sets: it has no name, so none of them is to be used. */
   get isFull(): boolean {
@@ -82,7 +88,7 @@ export class NameSets {
     const made: NameSet = { matchAll: false, patterns: new Map(patterns()) };
     this.#names += made.patterns.size + 1;
     // One set may be as large as its rules are.
-    this.#isFull = this.#names > dnsNamesPerPolicyMax && this.#sets.size > 0;
+    this.#isFull = this.#names > this.#max && this.#sets.size > 0;
     if (this.#isFull) return noNames;
     this.#sets.set(key, made);
     return made;
