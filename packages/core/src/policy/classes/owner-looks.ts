@@ -9,6 +9,7 @@
 import type { Peer } from '../model/peer.ts';
 import type { Ownership } from './address-owners.ts';
 import type { ClassContent, ClassContents } from './class-contents.ts';
+import { ClassOverflow } from './class-overflow.ts';
 import { type CidrSet, CidrSets, isNarrowed, PeerMatcher } from './peer-matcher.ts';
 import type { PeerTable } from './peer-table.ts';
 
@@ -37,12 +38,17 @@ export class OwnerLooks {
   /** Keys of blocks that hold for pods with certain labels alone. */
   readonly #narrowed = new Set<string>();
   readonly #looks = new Map<Ownership, Look>();
+  /** Selectors that all looks match together, and their limit. */
+  #matches = 0;
+  readonly #matchesMax: number;
 
   constructor(classes: ClassContents, selectorsMax: number) {
+    this.#matchesMax = selectorsMax;
     this.sets = new CidrSets((key) => key.startsWith('block '), selectorsMax);
     this.#classes = classes;
   }
 
+  /** @throws ClassOverflow: there are too many selectors in all looks */
   update(peers: PeerTable): PeerChange {
     const { added, removed } = peers.takeChanges();
     for (const [key, peer] of removed) this.#matcher.delete(key, peer);
@@ -60,6 +66,7 @@ export class OwnerLooks {
       const kept = gone.size === 0 ? look.matched : look.matched.filter((key) => !gone.has(key));
       const more = fresh.size === 0 ? [] : fresh.matching(look.owner);
       if (kept.length === look.matched.length && more.length === 0) continue;
+      this.#count(kept.length - look.matched.length + more.length);
       look.matched = more.length === 0 ? kept : [...kept, ...more].sort();
       look.contents.clear();
       looks.add(look);
@@ -71,13 +78,14 @@ export class OwnerLooks {
     let look = this.#looks.get(owner);
     if (look === undefined) {
       look = { owner, matched: this.#matcher.matching(owner), users: 0, contents: new Map() };
+      this.#count(look.matched.length);
       this.#looks.set(owner, look);
       this.version++;
     }
     return look;
   }
 
-  /** The class of the owner where these CIDR peers hold. */
+  /** The class of the owner where these CIDR peers hold. @throws ClassOverflow */
   contentOf(look: Look, cidrs: CidrSet): ClassContent {
     const applied = look.owner.isExternal ? cidrs : cidrs.blocks;
     const known = look.contents.get(applied);
@@ -98,6 +106,7 @@ export class OwnerLooks {
     for (const [owner, look] of this.#looks) {
       if (look.users > 0) continue;
       this.#looks.delete(owner);
+      this.#count(-look.matched.length);
       this.version++;
     }
   }
@@ -108,6 +117,13 @@ export class OwnerLooks {
     for (const { contents } of this.#looks.values()) {
       for (const set of contents.keys()) if (!used.has(set)) contents.delete(set);
     }
+  }
+
+  #count(more: number): void {
+    this.#matches += more;
+    if (more <= 0 || this.#matches <= this.#matchesMax) return;
+    const made = this.#looks.values().map(({ matched }) => ({ keys: matched }));
+    throw new ClassOverflow(this.#matchesMax, made);
   }
 
   #keysOf(matched: readonly string[], applied: readonly string[]): readonly string[] {

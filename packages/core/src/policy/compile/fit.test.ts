@@ -267,6 +267,29 @@ test('an object whose exceptions tell too many addresses apart is left out befor
   assert.deepEqual(leftOut(compile([crowd('evil', 10), late])), []);
 });
 
+test('an object whose selectors match everybody is left out when the node has no memory for them', () => {
+  const not = (count: number): readonly Raw[] =>
+    Array.from({ length: count }, (_, i) => ({
+      matchExpressions: [
+        { key: 'k8s:io.kubernetes.pod.namespace', operator: 'Exists' },
+        { key: 'app', operator: 'NotIn', values: [`x${i}`] },
+      ],
+    }));
+  const all = (space: string, count: number): Raw =>
+    cnp(`${space}/of-${space}`, { endpointSelector: {}, egress: [{ toEndpoints: not(count) }] });
+  const pods = Array.from({ length: 40 }, (_, i) =>
+    pod(`shop/p${i}`, { app: `a${i}` }, 'two', `10.244.9.${i}`),
+  );
+  const own = ['evil', 'bank'].map((space, i) =>
+    pod(`${space}/x`, {}, 'one', `10.244.0.${70 + i}`),
+  );
+  const objects = [...basicObjects, ...pods, ...own, all('bank', 20), all('evil', 200)];
+  const compiler = new FittingCompiler(nodeBudgets, 4000);
+  const compiled = compiler.compile(clusterOf(objects), options, StableIds.empty());
+  assert.deepEqual(leftOut(compiled), ['of-evil']);
+  assert.ok(compiled.fits && compiled.classTable.classesOf.size >= 20);
+});
+
 test('what no policy takes cannot be left out: the last one stays in force', () => {
   const compiled = fitting(clusterOf(basicObjects), { classes: 3 });
   assert.equal(compiled.fits, false);
