@@ -69,7 +69,7 @@ export function compileMatcher(
     }
   }
   const { dfa, left } = mergeWithinBudget(candidates, plain, patterns.length, limits, seed);
-  const globs = buildGlobTables(left, limits.simulationWordsMax);
+  const globs = buildGlobTables(left.toSorted(byLength), limits.simulationWordsMax);
   for (const index of globs.rejected) rejected.push(tooComplex(index, limits));
   rejected.sort((a, b) => a.index - b.index);
   const plainSet = internSet(dfa, plain);
@@ -89,6 +89,11 @@ export function compileMatcher(
   return { matcher, rejected, simulated, states: dfa.stateCount };
 }
 
+/** The shortest first: no author of long patterns takes the room of others' ordinary ones. */
+function byLength(left: Candidate, right: Candidate): number {
+  return left.tokens.length - right.tokens.length;
+}
+
 /** The automaton of as many candidates as the budgets allow, and those that are left. */
 function mergeWithinBudget(
   candidates: readonly Candidate[],
@@ -97,8 +102,7 @@ function mergeWithinBudget(
   limits: MatcherLimits,
   seed: number,
 ): { readonly dfa: Dfa; readonly left: readonly Candidate[] } {
-  // The shortest first: no author of long patterns takes the room of others' ordinary ones.
-  let merged = candidates.toSorted((a, b) => a.tokens.length - b.tokens.length);
+  let merged = candidates.toSorted(byLength);
   const left: Candidate[] = [];
   for (let attempt = 1; ; attempt++) {
     const trie = new PatternTrie(patternCount, limits.trieNodesMax);

@@ -244,6 +244,24 @@ test('long patterns leave room for ordinary ones that come after them', () => {
   assert.deepEqual(matched(matcher, 'api.example.com'), [long.length]);
 });
 
+test('long patterns that find no room leave the simulation to ordinary ones that are taken out later', () => {
+  const short = ['a*b.c', 'a*d.c', 'a*e.c'];
+  const long = `${'n'.repeat(50)}.test`;
+  const limits = { ...matcherLimits, ...{ trieNodesMax: 20, statesPerNode: 0, statesFree: 1 } };
+  const { rejected } = compileMatcher(
+    [long, ...short].map((text) => pattern(text)),
+    1,
+    {
+      ...limits,
+      simulationWordsMax: 2,
+    },
+  );
+  assert.deepEqual(
+    rejected.map(({ index }) => index),
+    [0],
+  );
+});
+
 test('only simple patterns over the budget end as well', () => {
   const limits = { ...matcherLimits, setNodesMax: 200 };
   const texts = Array.from({ length: 40 }, (_, i) => `**.${'n.'.repeat(i)}com`);
