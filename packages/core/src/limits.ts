@@ -99,7 +99,7 @@ export const dnsServersMax = 65_536;
 /** Octets that a policy snapshot may be estimated to have: proto's snapshotBytesMax less a quarter. */
 export const snapshotBytesEstimateMax: number = 48 << 20;
 /** Selectors of all classes of a node together: what each class matches is in memory. */
-export const classSelectorsMax = 500_000;
+export const classSelectorsMax = 1_000_000;
 /** Nodes of the matcher's trie that the patterns of a node may take, so that it has room for each of them. */
 export const patternNodesMax: number = matcherLimits.trieNodesMax - patternCharsMax - 2;
 /** Nodes that count for a pattern at least, so that `matcherPatternsMax` is not exceeded. */

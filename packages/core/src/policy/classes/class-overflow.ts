@@ -6,17 +6,36 @@
  * address, and how many addresses are told apart: without a bound, the product of both is in memory before anything is counted.
  */
 
+interface Made {
+  readonly keys: readonly string[];
+}
+
 /** Classes have more selectors than a node may have: there is no result. */
 export class ClassOverflow extends Error {
-  /** Classes that each selector is in, by its key; of those that were made. */
-  readonly classesOf: ReadonlyMap<string, number>;
+  /**
+   * What is due to each selector, by its key, of the classes that were made. A class is due to those of its selectors that are in few
+   * others: they tell it apart. Else a policy for everybody would pay for what a tenant's many addresses make of it.
+   */
+  readonly costs: ReadonlyMap<string, number>;
 
-  constructor(max: number, made: Iterable<{ readonly keys: readonly string[] }>) {
+  constructor(max: number, made: Iterable<Made>) {
     super(`classes have more than ${max} selectors`);
-    const classesOf = new Map<string, number>();
-    for (const { keys } of made) {
-      for (const key of keys) classesOf.set(key, (classesOf.get(key) ?? 0) + 1);
-    }
-    this.classesOf = classesOf;
+    this.costs = costsOf([...made]);
   }
+}
+
+function costsOf(made: readonly Made[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { keys } of made) {
+    for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const costs = new Map<string, number>();
+  for (const { keys } of made) {
+    const parts = keys.reduce((sum, key) => sum + 1 / (counts.get(key) as number), 0);
+    for (const key of keys) {
+      const part = 1 / (counts.get(key) as number) / parts;
+      costs.set(key, (costs.get(key) ?? 0) + keys.length * part);
+    }
+  }
+  return costs;
 }

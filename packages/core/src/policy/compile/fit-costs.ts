@@ -162,13 +162,13 @@ function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
   }
 }
 
-/** Likewise of objects whose selectors are in these classes. */
+/** Likewise of objects with selectors that cost so much. */
 export function costsInClasses(
   { policies }: ClusterState,
-  classesOf: ReadonlyMap<string, number>,
+  ofSelectors: ReadonlyMap<string, number>,
 ): ReadonlyMap<string, Cost> {
   const weigh = ({ peers }: PolicyRule): number =>
-    peers === 'any' ? 0 : peers.map((peer) => classesOf.get(peerKey(peer)) ?? 0).reduce(add, 0);
+    peers === 'any' ? 0 : peers.map((peer) => ofSelectors.get(peerKey(peer)) ?? 0).reduce(add, 0);
   const costs = new Map<string, Cost>();
   for (const { inForce } of policies.values()) {
     const cost = inForce === null ? 0 : sumOfRules(inForce, weigh);

@@ -267,6 +267,26 @@ test('an object whose exceptions tell too many addresses apart is left out befor
   assert.deepEqual(leftOut(compile([crowd('evil', 10), late])), []);
 });
 
+test('addresses that a tenant tells apart cost the tenant, not a policy whose blocks they are in', () => {
+  const blocks = Array.from({ length: 30 }, (_, i) => ({
+    cidr: '100.0.0.0/8',
+    except: [`100.99.${i}.0/24`],
+  }));
+  const many = Array.from({ length: 200 }, (_, i) => `100.1.0.${i}/32`);
+  const objects = [
+    ccnp('administrator', { endpointSelector: {}, egress: [{ toCIDRSet: blocks }] }),
+    cnp('evil/of-evil', { endpointSelector: {}, egress: [{ toCIDR: many }] }),
+    pod('evil/x', {}, 'one', '10.244.0.70'),
+  ];
+  const compiler = new FittingCompiler(nodeBudgets, 4000);
+  const compiled = compiler.compile(
+    clusterOf([...basicObjects, ...objects]),
+    options,
+    StableIds.empty(),
+  );
+  assert.deepEqual(leftOut(compiled), ['of-evil']);
+});
+
 test('an object whose selectors match everybody is left out when the node has no memory for them', () => {
   const not = (count: number): readonly Raw[] =>
     Array.from({ length: count }, (_, i) => ({

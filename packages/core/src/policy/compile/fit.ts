@@ -84,7 +84,7 @@ export class FittingCompiler {
           }
           const alone = this.#tryAlone(state, options, previousIds);
           if (alone !== null) return alone;
-          const crowding = chooseCrowding(state, error.classesOf, round);
+          const crowding = chooseCrowding(state, error.costs, round);
           for (const [key, reason] of crowding) {
             leftOut.set(key, reason);
             this.#crowding.set(key, reason);
@@ -190,15 +190,15 @@ function choose(
   return chosen;
 }
 
-/** As `choose`, of objects whose selectors are in most classes. */
+/** As `choose`, of objects to whose selectors most of the classes are due. */
 function chooseCrowding(
   state: ClusterState,
-  classesOf: ReadonlyMap<string, number>,
+  costs: ReadonlyMap<string, number>,
   round: number,
 ): LeftOut {
   const keys = keysByRef(state);
   const chosen = new Map<string, string>();
-  const ordered = inOrder(costsInClasses(state, classesOf));
+  const ordered = inOrder(costsInClasses(state, costs));
   for (const [index, { ref, namespace, cost }] of ordered.entries()) {
     const isOther = namespace !== ordered[0]?.namespace;
     if (index >= 2 ** round || (isOther && round < fitFreshRounds)) break;
@@ -209,7 +209,7 @@ function chooseCrowding(
 }
 
 function crowdingText(cost: number): string {
-  return `the peers of all policies of the node tell more kinds of addresses apart than it has memory for, and those of this one are in ${cost} of them: name fewer peers, or fewer exceptions`;
+  return `the peers of all policies of the node tell more kinds of addresses apart than it has memory for, and about ${Math.ceil(cost)} of ${classSelectorsMax} parts are due to this one: name fewer peers, or fewer exceptions`;
 }
 
 /**
