@@ -370,8 +370,9 @@ test('errors name subject, field and fix', () => {
 });
 
 test('metadata that kubectl takes: labels are null, those of a policy are not read', () => {
-  const labelless = read('Pod', { ...pod, metadata: { name: 'p', labels: null } });
-  assert.equal(labelless.labels.size, 0);
+  const empty = { labels: null, annotations: null, deletionTimestamp: null };
+  const labelless = read('Pod', { ...pod, metadata: { name: 'p', ...empty } });
+  assert.deepEqual([labelless.labels.size, labelless.isDeleting], [0, false]);
   for (const extra of [
     { labels: null },
     { labels: { version: 1 } },

@@ -164,10 +164,17 @@ function readMeta(
       scope === 'cluster' ? '' : scope === 'namespace' ? namespace || 'default' : namespace,
     name: readRequiredText(metadata, 'name', 'metadata', issues),
     uid: readText(metadata, 'uid', 'metadata', issues) ?? '',
-    // null is what kubectl and the API server drop.
-    labels:
-      metadata['labels'] === null ? new Map() : readTextMap(metadata, 'labels', 'metadata', issues),
+    labels: readMetaTexts(metadata, 'labels', issues),
   };
+}
+
+/** Labels or annotations. Null is what kubectl and the API server drop. */
+function readMetaTexts(
+  metadata: Fields,
+  field: string,
+  issues: Issues,
+): ReadonlyMap<string, string> {
+  return metadata[field] === null ? new Map() : readTextMap(metadata, field, 'metadata', issues);
 }
 
 function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
@@ -202,7 +209,7 @@ function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
       issues,
     );
   }
-  const annotations = readTextMap(fields['metadata'] as Fields, 'annotations', 'metadata', issues);
+  const annotations = readMetaTexts(fields['metadata'] as Fields, 'annotations', issues);
   for (const name of tunnelAnnotations) {
     const text = annotations.get(name);
     if (text !== undefined && text !== '') {
@@ -227,7 +234,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
   if (addresses.length === 0 && single !== '')
     addAddress(single, 'status.podIP', addresses, issues);
   const phase = readText(status, 'phase', 'status', issues) ?? '';
-  const annotations = readTextMap(metadata, 'annotations', 'metadata', issues);
+  const annotations = readMetaTexts(metadata, 'annotations', issues);
   const interfaceName = annotations.get(interfaceAnnotation);
   const namedPorts = readNamedPorts(spec, issues);
   return {
@@ -238,7 +245,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
     serviceAccount: readText(spec, 'serviceAccountName', 'spec', issues) || 'default',
     addresses,
     isFinished: phase === 'Succeeded' || phase === 'Failed',
-    isDeleting: metadata['deletionTimestamp'] !== undefined,
+    isDeleting: (metadata['deletionTimestamp'] ?? null) !== null,
     ...(isPodReady(status, issues) ? { isReady: true } : {}),
     createdSeconds: readSeconds(metadata['creationTimestamp']),
     ...(namedPorts.size === 0 ? {} : { namedPorts }),
