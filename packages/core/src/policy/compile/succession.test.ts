@@ -121,10 +121,10 @@ test('many servers, names and pods of one policy are compared once', () => {
     ],
   });
   const before = membersOf(10, 4000);
-  const more = withPredecessors(membersOf(20, 4096), [before]).members.policies[0];
-  assert.deepEqual(more?.predecessors, [10]);
-  const fewer = withPredecessors(membersOf(30, 3999), [before]).members.policies[0];
-  assert.deepEqual(fewer?.predecessors, []);
+  const longer = withPredecessors(membersOf(20, 4096), [before]).members.policies[0];
+  assert.deepEqual(longer?.predecessors, [10]);
+  const shorter = withPredecessors(membersOf(30, 3999), [before]).members.policies[0];
+  assert.deepEqual(shorter?.predecessors, []);
 });
 
 test('only so many are remembered', () => {
