@@ -176,12 +176,14 @@ function contributionOf({
   ruleSets,
   fqdns,
 }: BuiltPolicy): Contribution {
+  // One for each server: a policy may have thousands, with thousands of names, and few sets.
+  const distinct = new Map(ruleSets.map(({ id, names }) => [id, names]));
   return {
     selectors,
-    ruleSets: ruleSets.map(({ id, names }) => ({
+    ruleSets: Array.from(distinct, ([id, { matchAll, patterns }]) => ({
       id,
-      matchAll: names.matchAll,
-      patterns: [...names.patterns.values()],
+      matchAll,
+      patterns: [...patterns.values()],
     })),
     policies: [{ id: policy.id, servers, fqdns }],
   };
