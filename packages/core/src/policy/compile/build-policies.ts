@@ -28,6 +28,7 @@ import type { IdSession } from '../model/id-session.ts';
 import { type PolicyDraft, tierText } from '../model/policy-set.ts';
 import { sameAs, samePartsAs } from '../model/same-as.ts';
 import { isOrdered } from '../model/tiers.ts';
+import { checkSelectors } from './selector-overflow.ts';
 
 export interface PlannedPolicy {
   readonly draft: PolicyDraft;
@@ -112,8 +113,9 @@ export class PolicyTable {
   readonly #digests = new DigestCache();
   #last = nothing;
 
-  /** Parts that are as before are the same objects as before. */
+  /** Parts that are as before are the same objects as before. @throws SelectorOverflow */
   update(planned: readonly PlannedPolicy[], ids: IdSession): BuiltPolicies {
+    checkSelectors(planned);
     const former = this.#entries;
     const now = new Map<PlannedPolicy, Entry>();
     const wanted = new Set(planned);

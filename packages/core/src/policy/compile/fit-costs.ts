@@ -178,6 +178,21 @@ export function costsInClasses(
   return costs;
 }
 
+/** Likewise of objects that cost so much. */
+export function costsOfObjects(
+  { policies }: ClusterState,
+  ofObjects: ReadonlyMap<string, number>,
+): ReadonlyMap<string, Cost> {
+  const costs = new Map<string, Cost>();
+  for (const { inForce } of policies.values()) {
+    const ref = inForce === null ? '' : formatPolicyRef(inForce.ref);
+    const cost = ofObjects.get(ref);
+    if (inForce === null || cost === undefined) continue;
+    costs.set(ref, { namespace: inForce.ref.namespace, cost, gain: cost });
+  }
+  return costs;
+}
+
 const listed = new WeakMap<Policy, number>();
 
 /** Addresses that the CIDR rules of an object list as DNS servers, and something for its other peers. */

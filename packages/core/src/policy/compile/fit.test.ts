@@ -310,6 +310,30 @@ test('an object whose selectors match everybody is left out when the node has no
   assert.ok(compiled.fits && compiled.classTable.classesOf.size >= 20);
 });
 
+test('names of a policy for pods that others tell apart are left out before each pod has its own', () => {
+  const numbers = Array.from({ length: 40 }, (_, i) => i);
+  const pods = numbers.map((i) =>
+    pod(`evil/p${i}`, { app: `a${i}` }, 'one', `10.244.0.${100 + i}`),
+  );
+  const apart = numbers.map((i) =>
+    cnp(`evil/apart-${i}`, {
+      endpointSelector: { matchLabels: { app: `a${i}` } },
+      egress: [{ toEntities: ['host'] }],
+    }),
+  );
+  const names = Array.from({ length: 7000 }, (_, i) => ({ matchName: `n${i}.test` }));
+  const all = cnp('evil/of-evil', { endpointSelector: {}, egress: [{ toFQDNs: names }] });
+  const own = egress('own', { toFQDNs: [{ matchName: 'own.test' }] });
+  const cluster = clusterOf([...basicObjects, ...pods, ...apart, all, own]);
+  const compiled = fitting(cluster, {});
+  assert.ok(compiled.fits);
+  assert.deepEqual(leftOut(compiled), ['of-evil']);
+  assert.deepEqual(
+    compiled.members.patterns.map(({ text }) => text),
+    ['own.test.'],
+  );
+});
+
 test('what no policy takes cannot be left out: the last one stays in force', () => {
   const compiled = fitting(clusterOf(basicObjects), { classes: 3 });
   assert.equal(compiled.fits, false);

@@ -13,6 +13,7 @@ import {
   dnsServersPerObjectMax,
   fitFreshRounds,
   fitRoundsMax,
+  policyEntriesMax,
 } from '../../limits.ts';
 import { ClassOverflow } from '../classes/class-overflow.ts';
 import type { ClusterState, CompileOptions, PolicyState } from '../model/cluster-state.ts';
@@ -28,12 +29,14 @@ import {
   type Cost,
   costsInClasses,
   costsOf,
+  costsOfObjects,
   type Excess,
   listedDnsServers,
   nodeBudgets,
   ResourceCounter,
 } from './fit-costs.ts';
 import { PolicyCompiler } from './policy-compiler.ts';
+import { SelectorOverflow } from './selector-overflow.ts';
 
 /** Key of `ClusterState.policies` -> why the object is left out. */
 type LeftOut = ReadonlyMap<string, string>;
@@ -75,7 +78,7 @@ export class FittingCompiler {
       try {
         compiled = this.#compiler.compile(state, options, previousIds);
       } catch (error) {
-        if (error instanceof ClassOverflow && round < fitRoundsMax) {
+        if (isOverflow(error) && round < fitRoundsMax) {
           // Classes of before may have been in the way.
           if (!isFromNothing) {
             isFromNothing = true;
@@ -84,7 +87,7 @@ export class FittingCompiler {
           }
           const alone = this.#tryAlone(state, options, previousIds);
           if (alone !== null) return alone;
-          const crowding = chooseCrowding(state, error.costs, round);
+          const crowding = chooseCrowding(state, error, round);
           for (const [key, reason] of crowding) {
             leftOut.set(key, reason);
             this.#crowding.set(key, reason);
@@ -190,22 +193,36 @@ function choose(
   return chosen;
 }
 
-/** As `choose`, of objects to whose selectors most of the classes are due. */
+/** Compilation stopped because there is no room for the result. */
+function isOverflow(error: unknown): error is ClassOverflow | SelectorOverflow {
+  return error instanceof ClassOverflow || error instanceof SelectorOverflow;
+}
+
+/** As `choose`, of objects to which most of what has no room is due. */
 function chooseCrowding(
   state: ClusterState,
-  costs: ReadonlyMap<string, number>,
+  error: ClassOverflow | SelectorOverflow,
   round: number,
 ): LeftOut {
+  const isOfClasses = error instanceof ClassOverflow;
+  const costs = isOfClasses
+    ? costsInClasses(state, error.costs)
+    : costsOfObjects(state, error.costs);
+  const textOf = isOfClasses ? crowdingText : selectorsText;
   const keys = keysByRef(state);
   const chosen = new Map<string, string>();
-  const ordered = inOrder(costsInClasses(state, costs));
+  const ordered = inOrder(costs);
   for (const [index, { ref, namespace, cost }] of ordered.entries()) {
     const isOther = namespace !== ordered[0]?.namespace;
     if (index >= 2 ** round || (isOther && round < fitFreshRounds)) break;
     const key = keys.get(ref);
-    if (key !== undefined) chosen.set(key, crowdingText(cost));
+    if (key !== undefined) chosen.set(key, textOf(cost));
   }
   return chosen;
+}
+
+function selectorsText(cost: number): string {
+  return `the names in toFQDNs of all policies of the node need more than ${policyEntriesMax} entries of policy, and this one takes about ${cost}: name fewer, or use wildcards`;
 }
 
 function crowdingText(cost: number): string {

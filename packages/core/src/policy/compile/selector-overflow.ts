@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The bound of FQDN selectors of all policies of a node. Each takes an entry of the kernel's `policy` at least, and an id: pods that
+ * other policies tell apart have policies of their own, with all the names of a policy that selects them all. So it is known that
+ * there is no room before any is made.
+ */
+
+import { policyEntriesMax } from '../../limits.ts';
+import type { PlannedPolicy } from './build-policies.ts';
+
+export class SelectorOverflow extends Error {
+  /** Selectors that are due to each object, as `formatPolicyRef` names it. */
+  readonly costs: ReadonlyMap<string, number>;
+
+  constructor(planned: readonly PlannedPolicy[]) {
+    super(`policies have more than ${policyEntriesMax} FQDN selectors`);
+    const costs = new Map<string, number>();
+    for (const { draft, isPrivate } of planned) {
+      for (const { subject, statements } of draft.specs) {
+        const names = statements.reduce((sum, { fqdns }) => sum + fqdns.length, 0);
+        const count = names * (isPrivate ? 2 : 1);
+        if (count > 0) costs.set(subject, (costs.get(subject) ?? 0) + count);
+      }
+    }
+    this.costs = costs;
+  }
+}
+
+const known = new WeakMap<PlannedPolicy, number>();
+
+/** @throws SelectorOverflow */
+export function checkSelectors(planned: readonly PlannedPolicy[]): void {
+  const count = planned.reduce((sum, each) => sum + selectorsOf(each), 0);
+  if (count > policyEntriesMax) throw new SelectorOverflow(planned);
+}
+
+function selectorsOf(planned: PlannedPolicy): number {
+  let count = known.get(planned);
+  if (count === undefined) {
+    const { draft, isPrivate } = planned;
+    const texts = new Set(draft.statements.flatMap(({ fqdns }) => fqdns.map(({ text }) => text)));
+    count = texts.size * (isPrivate ? 2 : 1);
+    known.set(planned, count);
+  }
+  return count;
+}
