@@ -8,13 +8,20 @@
  */
 
 import { policyEntriesMax } from '../../limits.ts';
-import type { PlannedPolicy } from './build-policies.ts';
+import type { PolicyDraft } from '../model/policy-set.ts';
+
+/** A policy before it has ids. */
+interface Planned {
+  readonly draft: PolicyDraft;
+  /** Each of its names has a selector of its own beside the shared one. */
+  readonly isPrivate: boolean;
+}
 
 export class SelectorOverflow extends Error {
   /** Selectors that are due to each object, as `formatPolicyRef` names it. */
   readonly costs: ReadonlyMap<string, number>;
 
-  constructor(planned: readonly PlannedPolicy[]) {
+  constructor(planned: readonly Planned[]) {
     super(`policies have more than ${policyEntriesMax} FQDN selectors`);
     const costs = new Map<string, number>();
     for (const { draft, isPrivate } of planned) {
@@ -28,15 +35,15 @@ export class SelectorOverflow extends Error {
   }
 }
 
-const known = new WeakMap<PlannedPolicy, number>();
+const known = new WeakMap<Planned, number>();
 
 /** @throws SelectorOverflow */
-export function checkSelectors(planned: readonly PlannedPolicy[]): void {
+export function checkSelectors(planned: readonly Planned[]): void {
   const count = planned.reduce((sum, each) => sum + selectorsOf(each), 0);
   if (count > policyEntriesMax) throw new SelectorOverflow(planned);
 }
 
-function selectorsOf(planned: PlannedPolicy): number {
+function selectorsOf(planned: Planned): number {
   let count = known.get(planned);
   if (count === undefined) {
     const { draft, isPrivate } = planned;
