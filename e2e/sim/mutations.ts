@@ -97,8 +97,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'answers of any server count for everybody',
     file: `${proxy}/policy/tables.ts`,
-    find: '      if (trusted) {',
-    replace: '      if (trusted || count >= 0) {',
+    find: 'if (!trusted) return',
+    replace: 'if (!trusted && policyId === -1) return',
     breaks: [1],
   },
   {
@@ -111,7 +111,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'what a namespace wants is learned as an offer',
     file: `${proxy}/policy/tables.ts`,
-    find: 'offered[count] = isWanted ? 0 : 1;',
+    find: 'offered[count] = isOffered;',
     replace: 'offered[count] = 1;',
     breaks: [8],
     fromSeed: 31,
