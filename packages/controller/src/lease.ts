@@ -244,8 +244,7 @@ export class Lease implements Component {
       return;
     }
     this.counters.renewed += 1;
-    clearTimeout(this.#expiry);
-    this.#expiry = setTimeout(() => this.#onExpiry(), leftMs);
+    this.#expireIn(leftMs);
     if (this.#term !== null) return;
     this.counters.taken += 1;
     this.#o.log.info('this controller holds the lease and writes to the API server', {
@@ -255,9 +254,15 @@ export class Lease implements Component {
     this.#o.onLead(this.#term.signal);
   }
 
+  #expireIn(leftMs: number): void {
+    clearTimeout(this.#expiry);
+    this.#expiry = setTimeout(() => this.#onExpiry(), leftMs);
+  }
+
   #onExpiry(): void {
-    if (this.#term === null || this.isLeader) return;
-    this.#endTerm();
+    // The timer may be some ms early: Node.js counts whole ms from the start of a turn of the event loop.
+    if (this.isLeader) this.#expireIn(this.#leadsUntilMs - this.#nowMs());
+    else this.#endTerm();
   }
 
   #endTerm(): void {

@@ -111,6 +111,7 @@ export class PolicyEvents implements ObjectSink {
       if (retryAfterMs > 0) return { kind: 'pause', forMs: Math.min(retryAfterMs, refusedPauseMs) };
       return { kind: 'retry', afterMs: 0 };
     }
+    if (result === 'not-leader') return { kind: 'retry', afterMs: 0 };
     if (result === 'forbidden' || result === 'unsupported') {
       return { kind: 'pause', forMs: refusedPauseMs };
     }

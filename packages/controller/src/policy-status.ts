@@ -163,7 +163,8 @@ export class PolicyStatus implements ObjectSink {
       },
     });
     // A finding that came meanwhile is another write.
-    if (this.#wanted.get(key) === wanted && result !== 'busy') this.#wanted.delete(key);
+    const isOver = result !== 'busy' && result !== 'not-leader';
+    if (isOver && this.#wanted.get(key) === wanted) this.#wanted.delete(key);
     switch (result) {
       case 'forbidden':
       case 'unsupported':
@@ -176,6 +177,9 @@ export class PolicyStatus implements ObjectSink {
       case 'busy':
         if (retryAfterMs > 0)
           return { kind: 'pause', forMs: Math.min(retryAfterMs, refusedPauseMs) };
+        return { kind: 'retry', afterMs: 0 };
+      case 'not-leader':
+        // The term continues if the lease is renewed after all, and no event would bring the key back.
         return { kind: 'retry', afterMs: 0 };
       case 'refused':
         this.#sayRefused(key, message);

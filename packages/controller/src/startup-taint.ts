@@ -175,6 +175,7 @@ export class StartupTaint {
         return retryAfterMs > 0
           ? { kind: 'pause', forMs: Math.min(retryAfterMs, refusedPauseMs) }
           : { kind: 'retry', afterMs: 0 };
+      case 'not-leader':
       case 'refused':
       case 'changed':
         // A test of the patch failed: the node has other taints by now, and its change may be on the way.

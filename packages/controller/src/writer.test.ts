@@ -130,6 +130,26 @@ test('an API server that asks for time gets it, for the whole kind', async () =>
   status.stop();
 });
 
+test('a condition that came while the lease was over is written when it is renewed', async () => {
+  const [resource] = ciliumKinds;
+  assert.ok(resource !== undefined);
+  const status = new PolicyStatus({
+    ...{ resource, writer: writer(), log, hasStatus: () => true, onRoom: () => undefined },
+    ...{ served: () => resource, hasReasons: false },
+  });
+  server.fault = answering(200, {});
+  const former = counts.condition['not-leader'];
+  isLeader = () => false;
+  const metadata = { name: 'p', namespace: 'shop', resourceVersion: '1' };
+  status.set('shop/p', {
+    ...{ apiVersion: resource.apiVersion, kind: resource.kind, metadata, spec: {} },
+  });
+  await waitFor(() => counts.condition['not-leader'] > former, { what: 'the write in vain' });
+  isLeader = () => true;
+  await waitFor(() => server.requests.length === 1, { what: 'the write' });
+  status.stop();
+});
+
 test('of an object that changes while it is written the last version is written too', async () => {
   const [resource] = ciliumKinds;
   assert.ok(resource !== undefined);
