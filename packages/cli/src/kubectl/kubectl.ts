@@ -53,12 +53,13 @@ export class Kubectl {
     return new Kubectl({ ...this.#o, signal: new AbortController().signal });
   }
 
-  /** Runs kubectl and returns its output and exit code. @throws TandemError TANDEM_CLI_KUBECTL: it could not be started */
+  /** Runs kubectl and returns its output and exit code. @throws TandemError TANDEM_CLI_KUBECTL: it was not started */
   async run(
     args: readonly string[],
     { input, timeoutMs, leastTimeoutMs = 0, bytesMax = outputBytesMax }: RunOptions = {},
   ): Promise<KubectlResult> {
     const { flags, signal, program = 'kubectl' } = this.#o;
+    throwIfAborted(signal);
     const { promise, resolve, reject } = Promise.withResolvers<KubectlResult>();
     const child = spawn(program, [...flags, ...args], { stdio: 'pipe' });
     // A program that does not read its input has ended, and reports the reason itself.
@@ -92,6 +93,7 @@ export class Kubectl {
   /** Runs it on the terminal of this process, without a limit of time. Null: ended by a signal. */
   async runOnTerminal(args: readonly string[]): Promise<number | null> {
     const { flags, signal, program = 'kubectl' } = this.#o;
+    throwIfAborted(signal);
     const { promise, resolve, reject } = Promise.withResolvers<number | null>();
     const child = spawn(program, [...flags, ...args], { stdio: 'inherit' });
     const end = (): boolean => child.kill('SIGTERM');
@@ -119,6 +121,11 @@ export function itemsOf(what: string, result: KubectlResult): readonly unknown[]
   if (result.code !== 0 || result.isCut) throw failed(what, result);
   const { items } = JSON.parse(result.stdout) as { readonly items?: readonly unknown[] };
   return items ?? [];
+}
+
+/** An interrupt ends the work on all nodes: those that were not asked yet would each take their time. */
+function throwIfAborted(signal: AbortSignal): void {
+  if (signal.aborted) throw new TandemError('TANDEM_CLI_KUBECTL', 'interrupted');
 }
 
 function notStarted(program: string, cause: Error): TandemError {

@@ -104,7 +104,7 @@ function createProgram(
   root
     .command('sysdump')
     .description(
-      'collect status, doctor, lists, metrics, logs and objects of all nodes in a directory',
+      'collect status, doctor, lists, events, logs and objects of all nodes in a directory',
     )
     .option(
       '--directory <path>',

@@ -47,6 +47,12 @@ test('property: no address is left, whatever stands around it', () => {
   );
 });
 
+test('labels and selectors decide, whatever their names', () => {
+  const labels = { env: 'prod', data: 'x', command: 'x', args: 'x', annotations: 'x' };
+  const object = { metadata: { labels }, spec: { endpointSelector: { matchLabels: labels } } };
+  assert.deepEqual(JSON.parse(withoutSecrets(JSON.stringify(object))), object);
+});
+
 test('objects keep what decides and lose what may be secret', () => {
   const list = {
     items: [
@@ -56,7 +62,17 @@ test('objects keep what decides and lose what may be secret', () => {
           managedFields: [{}],
           annotations: { 'tandem.dev/interface': 'veth1', 'kubectl.kubernetes.io/last': '{}' },
         },
-        spec: { containers: [{ name: 'c', env: [{ name: 'PASSWORD', value: 'x' }], ports: [{}] }] },
+        spec: {
+          containers: [
+            {
+              ...{ name: 'c', env: [{ name: 'PASSWORD', value: 'x' }], ports: [{}] },
+              ...{ args: ['--password=x'], command: ['x'], envFrom: [{}] },
+              livenessProbe: { httpGet: { httpHeaders: [{ name: 'Authorization', value: 'x' }] } },
+            },
+          ],
+          volumes: [{ csi: { volumeAttributes: { password: 'x' } } }],
+        },
+        ...{ data: { password: 'x' }, stringData: { password: 'x' } },
       },
     ],
   };
@@ -64,7 +80,10 @@ test('objects keep what decides and lose what may be secret', () => {
     items: [
       {
         metadata: { name: 'web', annotations: { 'tandem.dev/interface': 'veth1' } },
-        spec: { containers: [{ name: 'c', ports: [{}] }] },
+        spec: {
+          containers: [{ name: 'c', ports: [{}], livenessProbe: { httpGet: {} } }],
+          volumes: [{ csi: {} }],
+        },
       },
     ],
   });

@@ -14,8 +14,8 @@ import { usageError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { findNodes, inTurns, runOnNode } from './ask-nodes.ts';
 import type { PluginContext } from './context.ts';
-import { absentKind, type Kubectl, reasonOf } from './kubectl.ts';
-import { sysdumpLogLines } from './limits.ts';
+import { absentKind, type Kubectl, type KubectlResult, reasonOf } from './kubectl.ts';
+import { listTimeoutMs, sysdumpLogLines } from './limits.ts';
 import { type NodePods, nameLabel, type TandemPod } from './node-pods.ts';
 import { Progress } from './progress.ts';
 import { Redactor } from './redact.ts';
@@ -96,7 +96,9 @@ function makeDirectory(path: string): void {
 
 async function objectsOf(kubectl: Kubectl, kind: string): Promise<Part> {
   const file = `cluster/${kind}.json`;
-  const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json']);
+  const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json'], {
+    leastTimeoutMs: listTimeoutMs,
+  });
   if (result.code === 0 && !result.isCut)
     return { file, text: withoutSecrets(result.stdout), error: '' };
   const isAbsent = absentKind.test(result.stderr);
@@ -110,12 +112,20 @@ function nodeJobs(kubectl: Kubectl, nodes: readonly NodePods[]): readonly (() =>
       const path = fileOf(node.node, file);
       return typeof result === 'string'
         ? { file: path, text: null, error: result }
-        : { file: path, text: result.stdout + result.stderr, error: '' };
+        : outputOf(path, result);
     }),
     ...node.pods.flatMap((pod) =>
       [false, true].map((isPrevious) => () => logOf(kubectl, node, pod, isPrevious)),
     ),
   ]);
+}
+
+/** kubectl adds the exit code to stderr, which is no part of a document: that of a degraded node must be one, too. */
+export function outputOf(file: string, { code, stdout, stderr }: KubectlResult): Part {
+  if (!file.endsWith('.json')) return { file, text: stdout + stderr, error: '' };
+  if (stdout === '' && code !== 0)
+    return { file, text: null, error: stderr.replaceAll(/\s*\n\s*/g, '; ') };
+  return { file, text: stdout, error: '' };
 }
 
 async function logOf(

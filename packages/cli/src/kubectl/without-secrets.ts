@@ -3,9 +3,10 @@
 
 /** Objects as a sysdump keeps them: without what people put secrets into, and without what fills most of their room. */
 
-/** Environment, arguments and commands of containers; data; who changed which field when. */
+/** Environment, arguments, commands and headers of probes of containers; attributes of volumes; data; who changed which field when. */
 const leftOut = new Set([
-  ...['env', 'envFrom', 'args', 'command', 'data', 'binaryData', 'stringData', 'managedFields'],
+  ...['env', 'envFrom', 'args', 'command', 'httpHeaders', 'volumeAttributes'],
+  ...['data', 'binaryData', 'stringData', 'managedFields'],
 ]);
 /** Annotations of ours and of CNIs decide; others may hold whole objects, as kubectl's last-applied-configuration. */
 const annotationKept =
@@ -14,6 +15,8 @@ const annotationKept =
 /** `json`: what `kubectl get -o json` prints. */
 export function withoutSecrets(json: string): string {
   const reduced: unknown = JSON.parse(json, (key, value: unknown) => {
+    // The value of a label, or of one that a selector asks for: `env` is a common name of labels.
+    if (typeof value === 'string') return value;
     if (leftOut.has(key)) return undefined;
     return key === 'annotations' ? keptAnnotations(value) : value;
   });
