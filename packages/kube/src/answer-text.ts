@@ -51,3 +51,8 @@ export function messageOf(text: string): string {
     return '';
   }
 }
+
+/** Whether a Status says that the server's cache did not reach the version of its store in time. */
+export function isBehind(text: string): boolean {
+  return text.includes('"ResourceVersionTooLarge"');
+}

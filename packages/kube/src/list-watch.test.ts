@@ -215,6 +215,48 @@ test('while the server refuses what was known stays, and the server’s patience
   assert.ok(second - first >= 1000, `asked again after ${second - first} ms`);
 });
 
+for (const how of ['event', 'status'] as const) {
+  test(`a version at which each watch fails (${how}) is left, and everything is read anew`, async () => {
+    const followed = follow(pods);
+    await synced(followed);
+    server.fault = ({ query }, stream) => {
+      if (query.get('resourceVersion') === null) return false;
+      if (how === 'status') respondStatus(stream, 400, 'no such version');
+      else {
+        stream.respond({ ':status': 200, 'content-type': 'application/json' });
+        const object = { kind: 'Status', code: 500, reason: 'InternalError' };
+        stream.end(`${JSON.stringify({ type: 'ERROR', object })}\n`);
+      }
+      return true;
+    };
+    server.removeSilently(pods.path, pod('a'));
+    server.endWatches();
+    await holds(followed, 'b');
+    assert.deepEqual([followed.watch.counters.lists, isSynced(followed)], [2, true]);
+  });
+}
+
+for (const how of ['silent', 'behind'] as const) {
+  test(`a server that never ends the list of a watch-list (${how}) is listed by pages`, async () => {
+    server.fault = ({ path, query }, stream) => {
+      if (path !== pods.path || query.get('sendInitialEvents') === null) return false;
+      if (how === 'silent') {
+        stream.respond({ ':status': 200, 'content-type': 'application/json' });
+        stream.write(`${JSON.stringify({ type: 'ADDED', object: pod('a') })}\n`);
+      } else {
+        const details = { causes: [{ reason: 'ResourceVersionTooLarge' }] };
+        stream.respond({ ':status': 504, 'content-type': 'application/json' });
+        stream.end(JSON.stringify({ kind: 'Status', code: 504, details }));
+      }
+      return true;
+    };
+    const followed = follow(pods, { listSilenceMaxMs: 300 });
+    await synced(followed);
+    server.put(pods.path, pod('c'));
+    await holds(followed, 'a', 'b', 'c');
+  });
+}
+
 test('a first list that never ends is not whole', async () => {
   server.fault = ({ path }, stream) => {
     if (path !== pods.path) return false;

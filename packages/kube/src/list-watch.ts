@@ -9,7 +9,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import { messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
+import { isBehind, messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
 import { Backoff } from './backoff.ts';
 import { type Answer, isUnserved } from './discovery.ts';
 import { connectionFailure, type Failure, failure, forbidden, statusCause } from './failure.ts';
@@ -189,8 +189,10 @@ export class ListWatch {
       // Each watch ends after some minutes. One that ends at once would be asked for without end.
       return performance.now() - startedMs > watchMsMin ? ended : { waitMs: this.#backoff.next() };
     } catch (error) {
-      // Its version may be one that the server does not have yet, or never: of before a restore, for one.
-      if (isSilent) this.#forgetVersion();
+      // Its version may be one that the server does not have yet, or never: of before a restore, for one. A server that
+      // does not hear of its store's progress never ends the list of a watch-list.
+      if (isSilent && initial === null) this.#forgetVersion();
+      else if (isSilent) this.#fallBack();
       throw error;
     } finally {
       clearTimeout(overdue);
@@ -278,8 +280,10 @@ export class ListWatch {
     if (status === 410) return this.#expire();
     if (status === 404) return this.#onMissing();
     if (status === 403 && (await this.#isUnserved(retryAfterMs))) return this.#beAbsent(true);
-    // A server of before WatchList refuses what it does not know.
-    if (isWatchList && (status === 400 || status === 422)) return this.#fallBack();
+    // A server of before WatchList refuses what it does not know; one whose cache stays behind its store has no list.
+    const isRefused = status === 400 || status === 422;
+    if (isWatchList && (isRefused || isBehind(text))) return this.#fallBack();
+    if (isRefused) this.#forgetVersion();
     if (status === 403) return forbidden(retryAfterMs);
     const message = `the API server answers ${status} ${messageOf(text)}`;
     return { message, cause: statusCause(status), retryAfterMs };
@@ -289,6 +293,8 @@ export class ListWatch {
   #onError(code: number, message: string, isInitial: boolean): Attempt {
     if (code === 410) return this.#expire();
     if (isInitial) return this.#fallBack();
+    // The same event may come each time that the watch is resumed at this version.
+    if (code !== 429) this.#forgetVersion();
     return failure(`the API server ends the watch: ${message}`);
   }
 
