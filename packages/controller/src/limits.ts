@@ -50,3 +50,5 @@ export const definitionsMissingMs = 2000;
 export const definitionLookMs = 500;
 /** Time without a ready agent on a node after which its taint is set, with taintNotReady. */
 export const notReadyMs = 60_000;
+/** Time in which the kubelet of a new node reports the pods of a former node of its name; until then they count only if they became ready since. */
+export const formerPodsMs = 60_000;

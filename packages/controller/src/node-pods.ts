@@ -15,6 +15,8 @@ interface PodState {
   readonly node: string;
   readonly process: Process;
   readonly isReady: boolean;
+  /** When it was created, or, if that is later, became ready; ms since 1970. Infinity: the API does not say. */
+  readonly newsMs: number;
 }
 
 interface NodeState {
@@ -49,6 +51,13 @@ export class NodePods implements ObjectSink {
   isReady(node: string): boolean {
     const state = this.#nodes.get(node);
     return state !== undefined && state.ready.agent.size > 0 && state.ready['dns-proxy'].size > 0;
+  }
+
+  /** The same of pods that are not older than `sinceMs`, or have become ready since; ms since 1970. */
+  isReadySince(node: string, sinceMs: number): boolean {
+    const ready = this.#nodes.get(node)?.ready;
+    const isNew = (key: string): boolean => (this.#pods.get(key)?.newsMs ?? 0) >= sinceMs;
+    return ready !== undefined && Object.values(ready).every((keys) => [...keys].some(isNew));
   }
 
   /** There is an agent, and none is ready. */
@@ -112,7 +121,10 @@ export class NodePods implements ObjectSink {
     const node = spec['nodeName'];
     if (process === null || typeof node !== 'string' || node === '') return null;
     const isGoing = metadata['deletionTimestamp'] !== undefined;
-    return { node, process, isReady: !isGoing && isConditionTrue(status['conditions'], 'Ready') };
+    const isReady = !isGoing && isConditionTrue(status['conditions'], 'Ready');
+    const readyMs = timeMs(conditionOf(status['conditions'], 'Ready')?.['lastTransitionTime']);
+    const createdMs = timeMs(metadata['creationTimestamp']);
+    return { node, process, isReady, newsMs: Math.max(createdMs, readyMs) };
   }
 
   #processOf(references: unknown): Process | null {
@@ -128,8 +140,16 @@ export class NodePods implements ObjectSink {
 }
 
 export function isConditionTrue(conditions: unknown, type: string): boolean {
-  if (!Array.isArray(conditions)) return false;
-  return conditions.some(
-    (each) => isFields(each) && each['type'] === type && each['status'] === 'True',
-  );
+  return conditionOf(conditions, type)?.['status'] === 'True';
+}
+
+function conditionOf(conditions: unknown, type: string): Fields | undefined {
+  if (!Array.isArray(conditions)) return undefined;
+  return conditions.filter(isFields).find((each) => each['type'] === type);
+}
+
+/** A time of the API; Infinity: it is none. */
+export function timeMs(value: unknown): number {
+  const ms = typeof value === 'string' ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(ms) ? Number.POSITIVE_INFINITY : ms;
 }

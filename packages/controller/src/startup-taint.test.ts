@@ -144,6 +144,44 @@ test('a node that goes, or has taints of odd shape, is left alone', async () => 
   assert.equal(made.tainted, 0);
 });
 
+test('pods of a former node of the name count when they became ready since, or after a while', async () => {
+  const at = (creationTimestamp: string, lastTransitionTime: string, daemonSet: string): Fields => {
+    const { metadata, spec } = pod(daemonSet, true);
+    return {
+      ...{ metadata: { ...(metadata as Fields), creationTimestamp }, spec },
+      status: { conditions: [{ type: 'Ready', status: 'True', lastTransitionTime }] },
+    };
+  };
+  const [before, created, after] = ['00', '10', '20'].map((each) => `2026-01-01T00:00:${each}Z`);
+  assert.ok(before !== undefined && created !== undefined && after !== undefined);
+  const object = { ...node(taint), metadata: { creationTimestamp: created } };
+  const cases = [
+    { name: 'of before', podTimes: [before, before], isNew: false },
+    { name: 'ready again', podTimes: [before, after], isNew: true },
+    { name: 'made since, on a node whose clock is behind', podTimes: [after, before], isNew: true },
+  ] as const;
+  for (const { name, podTimes, isNew } of cases) {
+    const made = startupTaint();
+    made.pods.set('t/p', at(after, after, 'proxies'));
+    made.pods.set('t/a', at(...podTimes, 'agents'));
+    made.nodes.set('/n1', object);
+    assert.equal(made.queue.length, isNew ? 1 : 0, name);
+    // The former one has no taint: the new one of its name has another time, and is looked at anew.
+    made.nodes.set('/n1', { ...node(), metadata: { creationTimestamp: before } });
+    made.nodes.delete('/n1');
+    made.nodes.set('/n1', object);
+    assert.equal(made.queue.length, isNew ? 1 : 0, name);
+    made.stop();
+  }
+  patches = [];
+  const late = startupTaint({ formerPodsMs: 200 });
+  late.nodes.set('/n1', object);
+  late.pods.set('t/p', at(before, before, 'proxies'));
+  late.pods.set('t/a', at(before, before, 'agents'));
+  assert.equal(late.queue.length, 0);
+  await waitFor(() => late.counters.removed === 1, { what: 'the taint is removed' });
+});
+
 test('only where it is asked for, the taint comes back on a node without a ready agent', async () => {
   const quiet = startupTaint();
   const made = startupTaint({ setsAgain: true });

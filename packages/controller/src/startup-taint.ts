@@ -11,6 +11,7 @@ import { patchTypes } from '@tandem/kube/call';
 import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { Logger } from '@tandem/runtime/log';
 import {
+  formerPodsMs,
   nodesBurst,
   nodesPerSecond,
   notReadyMs,
@@ -18,7 +19,7 @@ import {
   refusedPauseMs,
   writesAtOnce,
 } from './limits.ts';
-import { NodePods, type Process } from './node-pods.ts';
+import { NodePods, type Process, timeMs } from './node-pods.ts';
 import { done, type WorkOutcome, WorkQueue } from './work-queue.ts';
 import type { Writer } from './writer.ts';
 
@@ -33,6 +34,18 @@ export interface StartupTaintOptions {
   readonly isSynced: () => boolean;
   /** Default `notReadyMs`. */
   readonly notReadyMs?: number;
+  /** Default `formerPodsMs`. */
+  readonly formerPodsMs?: number;
+}
+
+/** A node's object, which is another one when the node was deleted and came again. */
+interface NodeObject {
+  /** As the API has them. */
+  readonly taints: readonly unknown[];
+  /** Ms since 1970; 0: the API does not say. */
+  readonly createdMs: number;
+  /** When it was first seen; of the monotonic clock. */
+  readonly seenMs: number;
 }
 
 export class StartupTaint {
@@ -40,8 +53,9 @@ export class StartupTaint {
   readonly pods: NodePods;
   readonly counters = { removed: 0, set: 0 };
   readonly #o: StartupTaintOptions;
-  /** Taints of nodes, as the API has them. */
-  readonly #taints = new Map<string, readonly unknown[]>();
+  readonly #nodes = new Map<string, NodeObject>();
+  /** Nodes whose pods count later. */
+  readonly #later = new Map<string, NodeJS.Timeout>();
   /** Nodes with an agent of which none is ready. */
   readonly #waiting = new Map<string, NodeJS.Timeout>();
   /** Nodes whose taint is due. */
@@ -68,7 +82,7 @@ export class StartupTaint {
   /** Nodes that have the taint. */
   get tainted(): number {
     let count = 0;
-    for (const taints of this.#taints.values())
+    for (const { taints } of this.#nodes.values())
       if (taints.some((each) => this.#isOurs(each))) count += 1;
     return count;
   }
@@ -77,27 +91,34 @@ export class StartupTaint {
   readonly nodes: ObjectSink = {
     set: (key, object) => {
       const spec = isFields(object['spec']) ? object['spec'] : {};
-      const taints: unknown = spec['taints'];
+      const metadata = isFields(object['metadata']) ? object['metadata'] : {};
+      const given: unknown = spec['taints'];
+      const taints: readonly unknown[] = Array.isArray(given) ? given : [];
       const node = key.slice(1);
-      this.#taints.set(node, Array.isArray(taints) ? taints : []);
+      const created = timeMs(metadata['creationTimestamp']);
+      const createdMs = Number.isFinite(created) ? created : 0;
+      const former = this.#nodes.get(node);
+      const seenMs = former?.createdMs === createdMs ? former.seenMs : performance.now();
+      this.#nodes.set(node, { taints, createdMs, seenMs });
       this.#look(node);
     },
     delete: (key) => this.#forget(key.slice(1)),
     retain: (keys) => {
-      for (const node of this.#taints.keys()) if (!keys.has(`/${node}`)) this.#forget(node);
+      for (const node of this.#nodes.keys()) if (!keys.has(`/${node}`)) this.#forget(node);
     },
     stateChanged: () => this.lookAtAll(),
   };
 
   lookAtAll(): void {
     if (!this.#o.isSynced()) return;
-    for (const node of this.#taints.keys()) this.#look(node);
+    for (const node of this.#nodes.keys()) this.#look(node);
   }
 
   stop(): void {
     this.queue.stop();
-    for (const timer of this.#waiting.values()) clearTimeout(timer);
+    for (const timer of [...this.#waiting.values(), ...this.#later.values()]) clearTimeout(timer);
     this.#waiting.clear();
+    this.#later.clear();
   }
 
   #look(node: string): void {
@@ -123,13 +144,30 @@ export class StartupTaint {
     this.#waiting.set(node, timer);
   }
 
+  /**
+   * Whether both processes run on this node. Pods of a former node of its name have the status of before until its kubelet has
+   * reported them.
+   */
+  #isReady(node: string, { createdMs, seenMs }: NodeObject): boolean {
+    if (!this.pods.isReady(node)) return false;
+    const leftMs = seenMs + (this.#o.formerPodsMs ?? formerPodsMs) - performance.now();
+    if (leftMs <= 0 || this.pods.isReadySince(node, createdMs)) return true;
+    clearTimeout(this.#later.get(node));
+    this.#later.set(
+      node,
+      setTimeout(() => this.#look(node), leftMs + 1),
+    );
+    return false;
+  }
+
   /** The taints that the node is to have; null: those that it has. */
   #wanted(node: string): readonly unknown[] | null {
-    const taints = this.#taints.get(node);
-    if (taints === undefined) return null;
+    const object = this.#nodes.get(node);
+    if (object === undefined) return null;
+    const { taints } = object;
     const others = taints.filter((each) => !this.#isOurs(each));
     const isTainted = others.length < taints.length;
-    if (isTainted) return this.pods.isReady(node) ? others : null;
+    if (isTainted) return this.#isReady(node, object) ? others : null;
     return this.#due.has(node) ? [...taints, { key: this.#o.taint, effect: 'NoSchedule' }] : null;
   }
 
@@ -140,15 +178,18 @@ export class StartupTaint {
   #forget(node: string): void {
     clearTimeout(this.#waiting.get(node));
     this.#waiting.delete(node);
+    clearTimeout(this.#later.get(node));
+    this.#later.delete(node);
     this.#due.delete(node);
-    this.#taints.delete(node);
+    this.#nodes.delete(node);
     this.queue.forget(node);
   }
 
   async #patch(node: string): Promise<WorkOutcome> {
     const wanted = this.#wanted(node);
-    const former = this.#taints.get(node);
-    if (wanted === null || former === undefined) return done;
+    const object = this.#nodes.get(node);
+    if (wanted === null || object === undefined) return done;
+    const former = object.taints;
     const { result, message, retryAfterMs } = await this.#o.writer.write('taint', {
       method: 'PATCH',
       path: `/api/v1/nodes/${encodeURIComponent(node)}`,
@@ -165,7 +206,7 @@ export class StartupTaint {
         this.#o.log.info(what, { node, taint: this.#o.taint });
         this.#said = '';
         // Until its change comes: it is not patched twice.
-        if (this.#taints.get(node) === former) this.#taints.set(node, wanted);
+        if (this.#nodes.get(node) === object) this.#nodes.set(node, { ...object, taints: wanted });
         return done;
       }
       case 'forbidden':
