@@ -59,7 +59,7 @@ export interface KubeSessionOptions {
   readonly pingTimeoutMs?: number;
 }
 
-/** There is no connection; `cause`: the reason. The caller has already waited for the next attempt. */
+/** There is no connection; `cause`: the reason. The caller has already waited for the next attempt, or was stopped. */
 export class NotConnected extends Error {}
 
 /** `mayBegin` said no: nothing was sent. */
@@ -83,7 +83,7 @@ export class KubeSession {
   /** @throws NotConnected; NotBegun; Error: no answer in time, or `signal` was aborted */
   async request(request: KubeRequest): Promise<KubeResponse> {
     const { path, accept, signal, method = 'GET', content } = request;
-    const session = await this.#session();
+    const session = await unlessAborted(this.#session(), signal);
     signal.throwIfAborted();
     const authorization = this.#o.endpoint.authorization();
     if (request.mayBegin?.() === false) throw new NotBegun(`${method} ${path} was not sent`);
@@ -132,7 +132,7 @@ export class KubeSession {
     } catch (error) {
       this.counters.refused += 1;
       await this.#wait(this.#backoff.next());
-      throw new NotConnected('there is no connection to the API server', { cause: error });
+      throw notConnected(error);
     }
   }
 
@@ -233,6 +233,22 @@ export class KubeSession {
       clearInterval(timer);
       clearTimeout(overdue);
     });
+  }
+}
+
+const notConnected = (cause: unknown): NotConnected =>
+  new NotConnected('there is no connection to the API server', { cause });
+
+/** An attempt to connect takes longer than a caller may wait, who may also be stopped meanwhile. */
+async function unlessAborted<T>(connecting: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(notConnected(signal.reason));
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([aborted, connecting]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
