@@ -13,7 +13,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import { type ControllerConfig, parseAddress } from './config.ts';
 import { DefinitionKeeper } from './definition-keeper.ts';
 import { Lease } from './lease.ts';
-import { leaseReadMaxMs } from './limits.ts';
+import { leaseReadMaxMs, leaseRetryShare } from './limits.ts';
 import { addControllerMetrics } from './metrics.ts';
 import { Term } from './term.ts';
 import { emptyWriteCounts, type WriteCounts, Writer } from './writer.ts';
@@ -41,7 +41,9 @@ export class Controller implements Component {
     this.#o = options;
     const { config, endpoint, log } = options;
     const userAgent = `tandem-controller/${config.podName}`;
-    const session = new KubeSession({ endpoint, userAgent });
+    // A lost connection must be there again well before the lease is over; the spread of many agents is no need of two controllers.
+    const spreadMs = config.leaseDuration * leaseRetryShare;
+    const session = new KubeSession({ endpoint, userAgent, spreadMs });
     this.#session = session;
     this.keeper = new DefinitionKeeper({ session, mode: config.crdsInstall, log });
     this.lease = new Lease({
