@@ -21,7 +21,12 @@ export interface Sandbox {
 
 export class Sandboxes {
   readonly counters = { added: 0, removed: 0, refused: 0 };
-  readonly #byPod = new Map<string, Sandbox>();
+  /**
+   * In the order in which they were made. A pod has one at a time; that of a pod of the same name may end after it, if its object was
+   * deleted by force.
+   */
+  readonly #byPod = new Map<string, readonly Sandbox[]>();
+  #size = 0;
   readonly #onChange: () => void;
 
   constructor(onChange: () => void) {
@@ -29,24 +34,24 @@ export class Sandboxes {
   }
 
   get size(): number {
-    return this.#byPod.size;
+    return this.#size;
   }
 
-  /** The one that was made last, for a pod has one at a time; `uid` '' is not compared. */
+  /** The one that was made last; `uid` '' is not compared. */
   of(podKey: string, uid: string): Sandbox | undefined {
-    const found = this.#byPod.get(podKey);
-    return found === undefined || uid === '' || found.uid === '' || found.uid === uid
-      ? found
-      : undefined;
+    return this.#byPod.get(podKey)?.findLast((each) => isOfOnePod(each.uid, uid));
   }
 
   /** False: there are too many. */
   add(sandbox: Sandbox): boolean {
-    if (!this.#byPod.has(sandbox.podKey) && this.#byPod.size >= sandboxesMax) {
+    const { podKey, uid } = sandbox;
+    const former = this.#byPod.get(podKey) ?? [];
+    const others = former.filter((each) => !isOfOnePod(each.uid, uid));
+    if (this.#size - former.length + others.length >= sandboxesMax) {
       this.counters.refused += 1;
       return false;
     }
-    this.#byPod.set(sandbox.podKey, sandbox);
+    this.#set(podKey, [...others, sandbox]);
     this.counters.added += 1;
     this.#onChange();
     return true;
@@ -54,17 +59,29 @@ export class Sandboxes {
 
   /** Removes the sandbox, but not a later sandbox of the same pod: a DEL may come late. */
   remove(podKey: string, containerId: string): void {
-    if (this.#byPod.get(podKey)?.containerId !== containerId) return;
-    this.#byPod.delete(podKey);
-    this.counters.removed += 1;
-    this.#onChange();
+    if (this.#keep(podKey, (each) => each.containerId !== containerId)) this.#onChange();
   }
 
   /** Removes the sandbox of a deleted pod, because its DEL may never come. The sandbox of a later pod stays. */
   podGone(podKey: string, uids: readonly string[]): void {
-    const found = this.#byPod.get(podKey);
-    if (found === undefined || !uids.includes(found.uid)) return;
-    this.#byPod.delete(podKey);
-    this.counters.removed += 1;
+    this.#keep(podKey, ({ uid }) => !uids.includes(uid));
+  }
+
+  /** Returns whether others were removed. */
+  #keep(podKey: string, isKept: (sandbox: Sandbox) => boolean): boolean {
+    const former = this.#byPod.get(podKey) ?? [];
+    const rest = former.filter(isKept);
+    this.counters.removed += former.length - rest.length;
+    this.#set(podKey, rest);
+    return rest.length < former.length;
+  }
+
+  #set(podKey: string, sandboxes: readonly Sandbox[]): void {
+    this.#size += sandboxes.length - (this.#byPod.get(podKey)?.length ?? 0);
+    if (sandboxes.length === 0) this.#byPod.delete(podKey);
+    else this.#byPod.set(podKey, sandboxes);
   }
 }
+
+const isOfOnePod = (left: string, right: string): boolean =>
+  left === '' || right === '' || left === right;
