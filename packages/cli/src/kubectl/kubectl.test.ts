@@ -6,7 +6,6 @@ import { test } from 'node:test';
 import { inTurns } from './ask-nodes.ts';
 import { Kubectl } from './kubectl.ts';
 import { nodesAtOnce } from './limits.ts';
-import { outputOf } from './sysdump.ts';
 
 const shell = (signal: AbortSignal, script: string): Kubectl =>
   new Kubectl({ flags: ['-c', script], timeoutMs: 60_000, signal, program: '/bin/sh' });
@@ -26,20 +25,4 @@ test('an interrupt ends what runs, and nothing is begun after it', async () => {
   await assert.rejects(kubectl.runOnTerminal([]), /interrupted/);
   const after = await shell(abort.signal, 'echo done').withoutSignal().run([]);
   assert.deepEqual([after.code, after.stdout], [0, 'done\n'], 'what clears up is run');
-});
-
-test('a document of a sysdump is one, also that of a command that found faults', async () => {
-  const { signal } = new AbortController();
-  const degraded = `echo '{"health":"degraded"}'; echo 'command terminated with exit code 1' >&2; exit 1`;
-  const found = await shell(signal, degraded).run([]);
-  assert.deepEqual(outputOf('nodes/a/status.json', found), {
-    ...{ file: 'nodes/a/status.json', text: '{"health":"degraded"}\n', error: '' },
-  });
-  assert.match(outputOf('nodes/a/status.txt', found).text ?? '', /exit code 1/);
-  const down = await shell(signal, "printf 'tandem: no answer\\ncommand ended\\n' >&2; exit 1").run([]);
-  assert.deepEqual(outputOf('nodes/a/fqdn.json', down), {
-    ...{ file: 'nodes/a/fqdn.json', text: null, error: 'tandem: no answer; command ended' },
-  });
-  const none = await shell(signal, 'exit 0').run([]);
-  assert.equal(outputOf('nodes/a/events.json', none).text, '', 'there are no events');
 });

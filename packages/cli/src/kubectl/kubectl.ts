@@ -8,7 +8,7 @@
 
 import { spawn } from 'node:child_process';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { errorBytesMax, outputBytesMax } from './limits.ts';
+import { errorBytesMax, listBytesMax, listTimeoutMs, outputBytesMax } from './limits.ts';
 
 export interface KubectlResult {
   /** Null: ended by a signal, or not started. */
@@ -109,7 +109,10 @@ export class Kubectl {
 
   /** The objects of `kubectl get ARGS`. @throws TandemError TANDEM_CLI_KUBECTL with kubectl's own words. */
   async list(args: readonly string[]): Promise<readonly unknown[]> {
-    return itemsOf(`kubectl get ${args[0]}`, await this.run(['get', ...args, '--output=json']));
+    const result = await this.run(['get', ...args, '--output=json'], {
+      ...{ leastTimeoutMs: listTimeoutMs, bytesMax: listBytesMax },
+    });
+    return itemsOf(`kubectl get ${args[0]}`, result);
   }
 }
 

@@ -7,15 +7,16 @@
  * others continue. No Secret is read, and fields in which people put secrets are left out of other objects (without-secrets.ts).
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isFields } from '@tandem/core/k8s/shape';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { usageError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { findNodes, inTurns, runOnNode } from './ask-nodes.ts';
 import type { PluginContext } from './context.ts';
 import { absentKind, type Kubectl, type KubectlResult, reasonOf } from './kubectl.ts';
-import { listTimeoutMs, sysdumpLogLines } from './limits.ts';
+import { listBytesMax, listTimeoutMs, sysdumpLogLines } from './limits.ts';
 import { type NodePods, nameLabel, type TandemPod } from './node-pods.ts';
 import { Progress } from './progress.ts';
 import { Redactor } from './redact.ts';
@@ -50,6 +51,11 @@ const kinds = [
   ...['daemonsets.apps', 'deployments.apps', 'leases.coordination.k8s.io', 'events'],
 ];
 
+/** Lists that have the names that `--redact` promises to replace. */
+const namedFiles: ReadonlySet<string> = new Set(
+  ['nodes', 'namespaces', 'pods', 'services'].map(fileOfKind),
+);
+
 interface Part {
   readonly file: string;
   /** The text, or why there is none. */
@@ -65,23 +71,25 @@ export async function runSysdump(
   const time = new Date(nowMs()).toISOString().replaceAll(/[:.]/g, '-').slice(0, 19);
   const target = directory ?? `tandem-sysdump-${time}`;
   makeDirectory(target);
-  const jobs = [
-    ...kinds.map((kind) => () => objectsOf(kubectl, kind)),
-    ...nodeJobs(kubectl, nodes),
-    () => controllerLog(kubectl, nodes),
-  ];
-  const progress = new Progress(notes, 'parts collected', jobs.length);
-  const parts = await inTurns(jobs, async (job) => {
-    const part = await job();
+  const jobs = [...nodeJobs(kubectl, nodes), () => controllerLog(kubectl, nodes)];
+  const progress = new Progress(notes, 'parts collected', kinds.length + jobs.length);
+  const lists = await inTurns(kinds, async (kind) => {
+    const part = await objectsOf(kubectl, kind);
     progress.step();
     return part;
   });
-  const redactor = isRedacted ? new Redactor(namesIn(parts)) : null;
-  const written = writeParts(target, parts, redactor);
-  const errors = parts.filter(({ error }) => error !== '');
-  out.line(`${target}: ${written} files of ${nodes.length} nodes`);
+  if (isRedacted) requireNames(lists, target);
+  const parts = new PartFiles(target, isRedacted ? new Redactor(namesIn(lists)) : null);
+  for (const part of lists) parts.write(part);
+  // Written as they come: those of many nodes have no room in memory.
+  await inTurns(jobs, async (job) => {
+    parts.write(await job());
+    progress.step();
+  });
+  const errors = parts.end();
+  out.line(`${target}: ${parts.count} files of ${nodes.length} nodes`);
   if (!isRedacted) out.line('It holds names and addresses of the cluster: --redact replaces them.');
-  for (const { file, error } of errors) notes.line(`missing ${file}: ${error}`);
+  for (const error of errors) notes.line(`missing ${error}`);
   return errors.length === 0 ? exitCode.ok : exitCode.problem;
 }
 
@@ -94,10 +102,14 @@ function makeDirectory(path: string): void {
   }
 }
 
+function fileOfKind(kind: string): string {
+  return `cluster/${kind}.json`;
+}
+
 async function objectsOf(kubectl: Kubectl, kind: string): Promise<Part> {
-  const file = `cluster/${kind}.json`;
+  const file = fileOfKind(kind);
   const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json'], {
-    leastTimeoutMs: listTimeoutMs,
+    ...{ leastTimeoutMs: listTimeoutMs, bytesMax: listBytesMax },
   });
   if (result.code === 0 && !result.isCut)
     return { file, text: withoutSecrets(result.stdout), error: '' };
@@ -160,38 +172,62 @@ async function controllerLog(kubectl: Kubectl, nodes: readonly NodePods[]): Prom
 
 const fileOf = (node: string, file: string): string => `nodes/${node}/${file}`;
 
-/** Names and namespaces of all objects that were collected. */
-function namesIn(parts: readonly Part[]): ReadonlySet<string> {
+/** @throws TandemError TANDEM_CLI_KUBECTL: names that `--redact` promises to replace are not known; nothing is left of `target` */
+function requireNames(lists: readonly Part[], target: string): void {
+  const unread = lists.find(({ file, error }) => error !== '' && namedFiles.has(file));
+  if (unread === undefined) return;
+  rmdirSync(target);
+  const problem = `--redact needs all names of the cluster, and ${unread.file} cannot be had: ${unread.error}`;
+  throw new TandemError('TANDEM_CLI_KUBECTL', problem);
+}
+
+/** Names and namespaces of all objects that were collected, and of those that events are about, which may be gone. */
+function namesIn(lists: readonly Part[]): ReadonlySet<string> {
   const names = new Set<string>();
-  for (const { file, text } of parts) {
-    if (text === null || !file.startsWith('cluster/')) continue;
+  for (const { text } of lists) {
+    if (text === null) continue;
     const { items } = JSON.parse(text) as { readonly items?: readonly unknown[] };
     for (const item of items ?? []) {
-      const metadata = isFields(item) ? item['metadata'] : undefined;
-      if (!isFields(metadata)) continue;
-      for (const key of ['name', 'namespace']) {
-        const name = metadata[key];
-        if (typeof name === 'string') names.add(name);
+      if (!isFields(item)) continue;
+      for (const at of [item['metadata'], item['involvedObject']]) {
+        const { name, namespace } = isFields(at) ? at : {};
+        for (const each of [name, namespace]) if (typeof each === 'string') names.add(each);
       }
     }
   }
   return names;
 }
 
-/** Returns how many files there are. */
-function writeParts(target: string, parts: readonly Part[], redactor: Redactor | null): number {
-  const redact = (text: string): string => redactor?.text(text) ?? text;
-  let count = 0;
-  const write = (file: string, text: string): void => {
+/** Files of a sysdump. */
+class PartFiles {
+  count = 0;
+  readonly #target: string;
+  readonly #redactor: Redactor | null;
+  readonly #errors: string[] = [];
+
+  constructor(target: string, redactor: Redactor | null) {
+    this.#target = target;
+    this.#redactor = redactor;
+  }
+
+  write({ file, text, error }: Part): void {
+    if (error !== '') this.#errors.push(`${file}: ${error}`);
+    if (text === null) return;
     // A mark is no good name of a file on every system.
-    const path = join(target, redact(file).replaceAll(/[<>:]/g, '_'));
+    const path = join(this.#target, this.#redact(file).replaceAll(/[<>:]/g, '_'));
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, redact(text));
-    count += 1;
-  };
-  for (const { file, text } of parts) if (text !== null) write(file, text);
-  const errors = parts.filter(({ error }) => error !== '');
-  if (errors.length > 0)
-    write('errors.txt', errors.map(({ file, error }) => `${file}: ${error}\n`).join(''));
-  return count;
+    writeFileSync(path, this.#redact(text));
+    this.count += 1;
+  }
+
+  /** Returns what is missing. */
+  end(): readonly string[] {
+    const text = this.#errors.map((each) => `${each}\n`).join('');
+    if (text !== '') this.write({ file: 'errors.txt', text, error: '' });
+    return this.#errors;
+  }
+
+  #redact(text: string): string {
+    return this.#redactor?.text(text) ?? text;
+  }
 }
