@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -118,6 +119,19 @@ test('a gate in the other configuration is not there twice', () => {
   );
 });
 
+test('the copy of a configuration may be read by those alone who may read it', () => {
+  put('10-net.conflist', bridge);
+  chmodSync(join(root, '10-net.conflist'), 0o644);
+  installConfig(places);
+  assert.equal(statSync(own).mode & 0o777, 0o644);
+  chmodSync(join(root, '10-net.conflist'), 0o600);
+  assert.deepEqual(installConfig(places), {
+    ok: true,
+    value: { kind: 'written', copyOf: '10-net.conflist' },
+  });
+  assert.equal(statSync(own).mode & 0o777, 0o600);
+});
+
 test('the program is put in place whole and can be run; removal leaves it', () => {
   const program = fileURLToPath(new URL('../../../cni-gate/build/tandem-gate', import.meta.url));
   put(gatePluginName, 'an older one');
@@ -129,6 +143,9 @@ test('the program is put in place whole and can be run; removal leaves it', () =
   const { ino } = statSync(path);
   installPlugin(program, places);
   assert.equal(statSync(path).ino, ino, 'the same one is not written again');
+  chmodSync(path, 0o644);
+  installPlugin(program, places);
+  assert.equal(statSync(path).mode & 0o777, 0o755, 'no pod would start, and none end');
   put('10-net.conflist', bridge);
   installConfig(places);
   assert.equal(removeConfig(places), true);

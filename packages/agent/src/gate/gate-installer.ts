@@ -53,7 +53,7 @@ export function installPlugin(
   return attempt(() => {
     const wanted = named(program, () => readFileSync(program));
     const path = join(pluginDirectory, gatePluginName);
-    if (!isSame(path, wanted)) replaceFile(path, wanted, 0o755);
+    if (!isSame(path, wanted, (mode) => (mode & 0o100) !== 0)) replaceFile(path, wanted, 0o755);
   });
 }
 
@@ -115,8 +115,12 @@ function writeOutcome({ configDirectory, socketPath }: GatePlaces, name: string)
   if (!config.ok) throw new Error(`${path}: ${config.error}`);
   const own = join(configDirectory, gateConfigName);
   const wanted = Buffer.from(config.value);
-  if (isSame(own, wanted)) return { kind: 'unchanged', copyOf: name };
-  replaceFile(own, wanted, 0o644);
+  // The copy has the secrets of the other file, which may be for root alone.
+  const most = statSync(path).mode & 0o644;
+  if (isSame(own, wanted, (mode) => (mode & 0o777 & ~most) === 0)) {
+    return { kind: 'unchanged', copyOf: name };
+  }
+  replaceFile(own, wanted, most);
   return { kind: 'written', copyOf: name };
 }
 
@@ -212,9 +216,9 @@ function isFile(path: string): boolean {
   }
 }
 
-function isSame(path: string, wanted: Uint8Array): boolean {
+function isSame(path: string, wanted: Uint8Array, isRight: (mode: number) => boolean): boolean {
   try {
-    return Buffer.compare(readFileSync(path), wanted) === 0;
+    return isRight(statSync(path).mode) && Buffer.compare(readFileSync(path), wanted) === 0;
   } catch {
     return false;
   }
