@@ -25,7 +25,14 @@ function sessionOf(answer: (request: KubeRequest) => Answer | Error): KubeSessio
 
 function leaseOf(options: Pick<LeaseOptions, 'session' | 'clock' | 'onLead'>): Lease {
   const log = createLogger({ program: 'test', level: 'error' });
-  return new Lease({ log, namespace: 't', name: 'l', identity: 'one', durationMs: 600, ...options });
+  return new Lease({
+    log,
+    namespace: 't',
+    name: 'l',
+    identity: 'one',
+    durationMs: 600,
+    ...options,
+  });
 }
 
 test('a term whose lease is not renewed ends, though the timer of its end is early', async () => {

@@ -152,34 +152,34 @@ test('pods of a former node of the name count when they became ready since, or a
       status: { conditions: [{ type: 'Ready', status: 'True', lastTransitionTime }] },
     };
   };
-  const [before, created, after] = ['00', '10', '20'].map((each) => `2026-01-01T00:00:${each}Z`);
-  assert.ok(before !== undefined && created !== undefined && after !== undefined);
+  const [early, created, late] = ['00', '10', '20'].map((each) => `2026-01-01T00:00:${each}Z`);
+  assert.ok(early !== undefined && created !== undefined && late !== undefined);
   const object = { ...node(taint), metadata: { creationTimestamp: created } };
   const cases = [
-    { name: 'of before', podTimes: [before, before], isNew: false },
-    { name: 'ready again', podTimes: [before, after], isNew: true },
-    { name: 'made since, on a node whose clock is behind', podTimes: [after, before], isNew: true },
+    { name: 'of before', podTimes: [early, early], isNew: false },
+    { name: 'ready again', podTimes: [early, late], isNew: true },
+    { name: 'made since, on a node whose clock is behind', podTimes: [late, early], isNew: true },
   ] as const;
   for (const { name, podTimes, isNew } of cases) {
     const made = startupTaint();
-    made.pods.set('t/p', at(after, after, 'proxies'));
+    made.pods.set('t/p', at(late, late, 'proxies'));
     made.pods.set('t/a', at(...podTimes, 'agents'));
     made.nodes.set('/n1', object);
     assert.equal(made.queue.length, isNew ? 1 : 0, name);
     // The former one has no taint: the new one of its name has another time, and is looked at anew.
-    made.nodes.set('/n1', { ...node(), metadata: { creationTimestamp: before } });
+    made.nodes.set('/n1', { ...node(), metadata: { creationTimestamp: early } });
     made.nodes.delete('/n1');
     made.nodes.set('/n1', object);
     assert.equal(made.queue.length, isNew ? 1 : 0, name);
     made.stop();
   }
   patches = [];
-  const late = startupTaint({ formerPodsMs: 200 });
-  late.nodes.set('/n1', object);
-  late.pods.set('t/p', at(before, before, 'proxies'));
-  late.pods.set('t/a', at(before, before, 'agents'));
-  assert.equal(late.queue.length, 0);
-  await waitFor(() => late.counters.removed === 1, { what: 'the taint is removed' });
+  const waiting = startupTaint({ formerPodsMs: 200 });
+  waiting.nodes.set('/n1', object);
+  waiting.pods.set('t/p', at(early, early, 'proxies'));
+  waiting.pods.set('t/a', at(early, early, 'agents'));
+  assert.equal(waiting.queue.length, 0);
+  await waitFor(() => waiting.counters.removed === 1, { what: 'the taint is removed' });
 });
 
 test('only where it is asked for, the taint comes back on a node without a ready agent', async () => {
