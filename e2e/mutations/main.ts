@@ -23,7 +23,8 @@ import { fileURLToPath } from 'node:url';
 import { boolOption, intOption } from '@tandem/runtime/config-option';
 import { runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { ownPrefix } from '@tandem/testing/namespace';
-import { type Mutation, mutations } from './mutations.ts';
+import type { Mutation } from './mutation.ts';
+import { mutations } from './mutations.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const namesShown = 2;
