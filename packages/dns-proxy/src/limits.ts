@@ -116,8 +116,9 @@ export const extensionGraceShare = 4;
  * Pairs (address, selector) up to which an answer is an ordinary one. Of larger answers `learnPairsPerSecondMax` pairs a
  * second are written for one namespace at one member; further large answers are delivered and teach nothing until the second
  * is over (`learnRefusedRate`). Otherwise a pod that asks its own server for 250 new addresses with each query would take
- * the DNS worker's time from all others: for a namespace at its limit each is a write and a removal. Pairs that only policies of other
- * namespaces name count apart, and over the bound they alone are left out (`learnRefusedOffers`).
+ * the DNS worker's time from all others: for a namespace at its limit each is a write and a removal. An answer that teaches anything
+ * counts at least its addresses, because the name caches get all of them. Pairs that only policies of other namespaces name count apart,
+ * and over the bound they alone are left out (`learnRefusedOffers`).
  */
 export const learnPairsOrdinary = 16;
 export const learnPairsPerSecondMax = 8192;

@@ -232,3 +232,24 @@ test('of large answers that no selector wants the name caches get a bounded numb
   assert.equal(answer(16, 1000), -1, 'an ordinary one is remembered');
   assert.equal(answer(large, 1001), -1, 'in the next second a large one, too');
 });
+
+const selectOffersOnly: PolicyTables['selectorsOf'] = (...args) => {
+  const [, , , , into, offered] = args;
+  into[0] = selector;
+  offered[0] = 1;
+  return 1;
+};
+
+for (const [which, selectorsOf] of Object.entries({ own: selectOne, offered: selectOffersOnly })) {
+  test(`an answer with one new address counts with all that it gives the name caches (${which} pattern)`, () => {
+    using kernel = loadKernelMaps(quota);
+    const member = new Member(kernel, 0, { removals: 0 });
+    const same = Array.from({ length: 255 }, (_, n) => fresh(n));
+    const ask = (n: number): number =>
+      member.answers([...same, fresh(1000 + n)], 1000, namespaceId, selectorsOf);
+    let taught = 0;
+    while (taught < 100 && ask(taught) > 0) taught += 1;
+    assert.ok(taught <= learnPairsPerSecondMax / 256, `${taught} answers of 256 addresses`);
+    assert.ok(member.count('learnRefusedRate') > 0);
+  });
+}

@@ -52,7 +52,7 @@ export class Learner {
   readonly #cached: KnownPairs;
   readonly #rate = new WriteRate();
   readonly #offerRate = new WriteRate();
-  /** Addresses that no selector wants. */
+  /** Addresses that no selector of the namespace wants. */
   readonly #nameRate = new WriteRate();
   /** With a place for one that is too many. */
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax + 1);
@@ -125,8 +125,9 @@ export class Learner {
     let selectors = Math.min(found, selectorsPerAnswerMax);
     if (found > selectors) this.#counters[counter.learnRefusedSelectors]! += reply.addressCount;
     const wanted = wantedOf(offered, selectors);
-    const isLarge = reply.addressCount * wanted > learnPairsOrdinary;
-    if (isLarge && this.#rate.isOver(namespaceId, nowSeconds)) {
+    const rate = wanted === 0 ? this.#nameRate : this.#rate;
+    const isLarge = reply.addressCount * Math.max(1, wanted) > learnPairsOrdinary;
+    if (isLarge && rate.isOver(namespaceId, nowSeconds)) {
       this.#counters[counter.learnRefusedRate]! += reply.addressCount;
       return 0;
     }
@@ -171,7 +172,9 @@ export class Learner {
       if (this.#cached.extend(replyWords, i * 4, nameHash & hashMask, 0, expires) !== pairKnown)
         changed += 1;
     }
-    if (isLarge) this.#rate.add(namespaceId, changed - offers);
+    // One pair that is new has the name caches take in all addresses.
+    if (isLarge && changed > 0)
+      rate.add(namespaceId, Math.max(changed - offers, reply.addressCount));
     if (hasManyOffers) this.#offerRate.add(namespaceId, offers);
     return changed;
   }
