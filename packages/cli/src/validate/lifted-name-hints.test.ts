@@ -42,7 +42,7 @@ const kubernetes = (rule: Body, podSelector: Body = {}, namespace = 'shop'): Pol
     metadata: { name: 'plain', namespace },
     spec: { podSelector, policyTypes: ['Egress'], egress: [rule] },
   });
-const cluster = (tier: string, first: number, last = first): PolicyObject =>
+const cluster = (tier: string, destinationPort: Body | null): PolicyObject =>
   read({
     apiVersion: 'policy.networking.k8s.io/v1beta1',
     kind: 'ClusterNetworkPolicy',
@@ -53,14 +53,7 @@ const cluster = (tier: string, first: number, last = first): PolicyObject =>
         {
           action: 'Accept',
           to: [{ pods: dnsPods }],
-          protocols: [
-            {
-              udp: {
-                destinationPort:
-                  first === last ? { number: first } : { range: { start: first, end: last } },
-              },
-            },
-          ],
+          ...(destinationPort === null ? {} : { protocols: [{ udp: { destinationPort } }] }),
         },
       ],
     },
@@ -82,8 +75,9 @@ const lifted: Readonly<Record<string, PolicyObject>> = {
     app: '',
     name: 'plain',
   }),
-  'in the Admin tier': cluster('Admin', 53),
-  'in the Admin tier, a range': cluster('Admin', 1, 100),
+  'in the Admin tier': cluster('Admin', { number: 53 }),
+  'in the Admin tier, a range': cluster('Admin', { range: { start: 1, end: 100 } }),
+  'in the Admin tier, no ports': cluster('Admin', null),
 };
 const kept: Readonly<Record<string, PolicyObject>> = {
   'no ports': kubernetes({ to: [dnsPods] }),
@@ -97,7 +91,7 @@ const kept: Readonly<Record<string, PolicyObject>> = {
   ),
   'another namespace': kubernetes({ ports: [port] }, {}, 'bank'),
   'other servers': kubernetes({ to: [{ podSelector: {} }], ports: [port] }),
-  'in the Baseline tier': cluster('Baseline', 53),
+  'in the Baseline tier': cluster('Baseline', { number: 53 }),
   'names of its own': cilium([filtered([{ matchName: 'b.example.com' }])], { app: '', name: 'b' }),
 };
 

@@ -4,10 +4,15 @@
 /**
  * Rules without rules.dns that let pods ask a DNS server for every name, while another rule of the files filters the names of the
  * same pods there: rules add up, as in Cilium. A rule counts if it names exactly the server's port, in the Admin tier also if its
- * ports hold that port (core/policy/dns/dns-judge). Rules for only some of the pods may be exceptions, and have no hint.
+ * ports hold that port, or it has none (core/policy/dns/dns-judge). Rules for only some of the pods may be exceptions, and have no hint.
  */
 
-import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/k8s/objects';
+import {
+  isPolicyObject,
+  type K8sObject,
+  type PolicyKind,
+  type PolicyObject,
+} from '@tandem/core/k8s/objects';
 import { prefixCovers } from '@tandem/core/net/ip';
 import { Direction } from '@tandem/core/policy/model/kernel-numbers';
 import { namespaceLabelsPrefix, podNamespaceLabel } from '@tandem/core/policy/model/labels';
@@ -22,6 +27,13 @@ import {
 import type { LabelRequirement, LabelSelector } from '@tandem/core/policy/model/selector';
 import { parsePolicy } from '@tandem/core/policy/parse/parse-policy';
 import type { Hint } from './network-policy-hints.ts';
+
+/** Beside its selector, by the kind of the object. */
+const otherFixes: Partial<Readonly<Record<PolicyKind, string>>> = {
+  NetworkPolicy: ', or leave out its ports, because a rule without ports lifts nothing',
+  CiliumNetworkPolicy: ', or give this rule rules.dns',
+  CiliumClusterwideNetworkPolicy: ', or give this rule rules.dns',
+};
 
 const namespaceNameLabel = `${namespaceLabelsPrefix}kubernetes.io/metadata.name`;
 
@@ -47,24 +59,23 @@ export class LiftedNameHints {
     const policy = policyOf(object);
     if (policy === null) return [];
     return policy.specs.flatMap((spec) =>
-      egressAllowed(spec).flatMap((rule) => this.#hint(spec, rule)),
+      egressAllowed(spec).flatMap((rule) => this.#hint(object.kind, spec, rule)),
     );
   }
 
-  #hint(spec: PolicySpec, rule: PolicyRule): readonly Hint[] {
-    const plain = plainRanges(rule);
+  #hint(kind: PolicyKind, spec: PolicySpec, rule: PolicyRule): readonly Hint[] {
     const isOrdered = spec.tier !== undefined;
-    if (plain === null || spec.tier?.name === 'baseline') return [];
+    if (spec.tier?.name === 'baseline') return [];
     const lifted = this.#filters.find(
       ({ subject, peers, ranges }) =>
         isWider(spec.subject, subject) &&
         coversPeers(rule.peers, peers) &&
-        plain.some((range) => ranges.some((each) => lifts(range, each, isOrdered))),
+        ranges.some((range) => lifts(rule, range, isOrdered)),
     );
     if (lifted === undefined) return [];
     const message =
       `lets these pods ask the DNS server for every name, which rules.dns of ${formatPolicyRef(lifted.policy.ref)} is to prevent for ` +
-      'pods that both select: rules add up. Leave these pods out of the selector here, or give this rule rules.dns';
+      `pods that both select: rules add up. Leave these pods out of the selector here${otherFixes[kind] ?? ''}`;
     return [{ path: rule.path, message }];
   }
 }
@@ -90,16 +101,15 @@ function filtersOf(policy: Policy, spec: PolicySpec): readonly NameFilter[] {
   });
 }
 
-/** Ports of the rule without rules.dns; null: all ports. */
-function plainRanges({ ports }: PolicyRule): readonly PortRange[] | null {
-  if (ports === 'any') return null;
-  return ports.flatMap((each) => (each.dns === null ? each.ports : []));
-}
-
-function lifts(plain: PortRange, filtered: PortRange, isOrdered: boolean): boolean {
-  if (plain.protocol !== filtered.protocol) return false;
-  if (isOrdered) return plain.first <= filtered.last && filtered.first <= plain.last;
-  return plain.first === plain.last && isWithin(plain.first, filtered);
+/** Whether ports of the rule without rules.dns lift the names at a port of `filtered`. */
+function lifts({ ports }: PolicyRule, filtered: PortRange, isOrdered: boolean): boolean {
+  if (ports === 'any') return isOrdered;
+  const plain = ports.flatMap((each) => (each.dns === null ? each.ports : []));
+  return plain.some(({ protocol, first, last }) => {
+    if (protocol !== filtered.protocol) return false;
+    if (isOrdered) return first <= filtered.last && filtered.first <= last;
+    return first === last && isWithin(first, filtered);
+  });
 }
 
 const isWithin = (port: number, { first, last }: PortRange): boolean =>
