@@ -118,6 +118,12 @@ test('the code of a cause whose message was said is in the line', () => {
   );
 });
 
+test('a cause is in the line also if the stack has its message as part of a name', () => {
+  const { log, lines } = capture('json');
+  log.error('start failed', { error: new Error('no start', { cause: new Error('log.test') }) });
+  assert.match(JSON.parse(lines()[0] ?? '').error, /log\.test\.ts[^]*; because: log\.test$/);
+});
+
 test('long text is cut, and the level holds', () => {
   const { log, lines } = capture('json');
   log.debug('not written');

@@ -67,8 +67,8 @@ function errorText(error: Error): string {
   for (let depth = 0; depth < errorCausesMax && current instanceof Error; depth++) {
     const isSaid = depth > 0 && said.includes(current.message);
     const part = isSaid ? codeOf(current) : ownText(current, depth === 0);
-    if (part !== '' && !said.includes(part)) parts.push(part);
-    said += `${part} ${current.message} `;
+    if (!isSaid || (part !== '' && !parts.some((each) => each.includes(part)))) parts.push(part);
+    said += `${current.message} `;
     current = current.cause;
   }
   return parts.join('; because: ');
