@@ -74,6 +74,8 @@ describe('packets of no connection', () => {
         ...seenFromA,
         checksum_at,
       });
+      // The source's Ethernet address, which from_pod has verified and which a bridge leaves as it is.
+      expectVerdict(fixture, packet, at(-8), 'DROP_PARSE');
       expectVerdict(fixture, packet, at(20 + 2), 'DROP_PARSE');
       expectVerdict(fixture, packet, at(own - 1), 'DROP_PARSE');
       expectVerdict(fixture, packet, at(own), 'FORWARDED');

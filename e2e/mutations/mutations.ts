@@ -114,8 +114,8 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       'a device writes a checksum over the ports that were judged',
-      'if (checksum_at >= 0 && ',
-      'if (0 && ',
+      'if (checksum_at < ',
+      'if (0 && checksum_at < ',
     ],
   ]),
   ...of(3, 'bpf/src/judge.bpf.c', judged, [

@@ -76,13 +76,13 @@ static __always_inline __u32 frame_kind(struct __sk_buff *skb)
 	return skb->pkt_type;
 }
 
-/* Where in the packet a device is yet to write a checksum; -1: nowhere. */
+/* Where in the packet a device is yet to write a checksum: at netfilter negative in the Ethernet header; TD_NO_CHECKSUM: nowhere. */
 static __always_inline __s64 skb_checksum_at(struct sk_buff *skb)
 {
 	__s64 headroom;
 
 	if (BPF_CORE_READ_BITFIELD(skb, ip_summed) != TD_CHECKSUM_PARTIAL)
-		return -1;
+		return TD_NO_CHECKSUM;
 	headroom = (__s64)skb->data - (__s64)skb->head;
 	/* The verifier knows a difference of pointers, not the sums that the compiler would make of it (Linux 7.2). */
 	asm volatile("" : "+r"(headroom));

@@ -22,7 +22,7 @@ struct test_facts {
 	struct td_addr backend;
 	__be16 frontend_port_be;
 	__u8 tcp_state;
-	__u8 checksum_at; /* 0: nowhere */
+	__s8 checksum_at; /* 0: nowhere */
 	__u8 frame_kind;
 	__u8 bridge; /* bits of enum test_bridge */
 	__u8 reserved[2];
@@ -96,7 +96,7 @@ static __always_inline __s64 skb_checksum_at(struct sk_buff *skb __attribute__((
 {
 	struct test_facts *facts = facts_get();
 
-	return facts && facts->checksum_at ? facts->checksum_at : -1;
+	return facts && facts->checksum_at ? facts->checksum_at : TD_NO_CHECKSUM;
 }
 
 static __always_inline unsigned long skb_connection(struct sk_buff *skb __attribute__((unused)))
