@@ -49,21 +49,21 @@ static __always_inline bool is_source_of(struct __sk_buff *skb, const struct td_
 }
 
 /*
- * Is a device to write a checksum elsewhere than at `own` (TD_NO_CHECKSUM: the message has none)? PACKET_VNET_HDR lets a pod choose where: over an
+ * Is a device to write a checksum elsewhere than at `own` (-1: the message has none)? PACKET_VNET_HDR lets a pod choose where: over an
  * address that the message claims, or the flow that it quotes, which would change after they were verified.
  */
 static __always_inline bool is_written_over(struct __sk_buff *skb, __s64 own)
 {
 	__s64 at = skb_checksum_at(bpf_cast_to_kern_ctx(skb));
 
-	return at != TD_NO_CHECKSUM && at != own;
+	return at >= 0 && at != own;
 }
 
 static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *p)
 {
 	const struct arp_ipv4 *arp = frame_arp(skb);
 
-	if (!arp || is_written_over(skb, TD_NO_CHECKSUM))
+	if (!arp || is_written_over(skb, -1))
 		return TD_COUNT_DROP_PARSE;
 	p->family = 4;
 	arp_sender(arp, &p->source);

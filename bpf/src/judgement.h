@@ -85,7 +85,8 @@ static __always_inline void judgement_load_entry(struct judgement *j, struct bpf
 	j->is_verified = is_interface_of(source, j->ifindex);
 	checksum_at = skb_checksum_at(ctx->skb);
 	/* PACKET_VNET_HDR lets a pod choose where; over addresses or ports, they would change after the verdict */
-	if (checksum_at < j->packet.l4_offset + l4_checksum_offset(j->packet.protocol))
+	if (checksum_at != TD_NO_CHECKSUM &&
+	    checksum_at < j->packet.l4_offset + l4_checksum_offset(j->packet.protocol))
 		j->packet.is_cut = 1;
 }
 

@@ -114,8 +114,8 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       'a device writes a checksum over the ports that were judged',
-      'if (checksum_at < ',
-      'if (0 && checksum_at < ',
+      'if (checksum_at != TD_NO_CHECKSUM &&',
+      'if (0 &&',
     ],
   ]),
   ...of(3, 'bpf/src/judge.bpf.c', judged, [

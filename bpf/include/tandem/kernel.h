@@ -33,8 +33,8 @@
 #define TD_PACKET_HOST 0
 
 #define TD_CHECKSUM_PARTIAL 3
-/* Beyond every place in a packet. */
-#define TD_NO_CHECKSUM ((__s64)1 << 32)
+/* Before every place in a packet and its headroom. */
+#define TD_NO_CHECKSUM (-((__s64)1 << 32))
 
 /* The loopback device's index is the same in every network namespace. */
 #define TD_LOOPBACK_IFINDEX 1
