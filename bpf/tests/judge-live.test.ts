@@ -331,6 +331,35 @@ describe('what ends it', () => {
     });
   }
 
+  describe('another slot at a full address takes its place', () => {
+    /** 64 selectors, of which the namespace touched `selector` longest ago, and one more. */
+    const crowd = (): void => {
+      for (let i = 0; i < 64; i++) {
+        const request = { op: 'ADD', address: remote4, selector: selector + 100 + i } as const;
+        assert.deepEqual(learn(fixture, [{ ...request, expires: now() + 100 }]), ['OK']);
+      }
+    };
+
+    test('nothing is left of the use', () => {
+      expired(fixture, remote4);
+      expectVerdict(fixture, tcp(a4, remote4), openTcp, 'FORWARDED');
+      assert.equal(noted(fixture).length, 1);
+      crowd();
+      assert.deepEqual(noted(fixture), []);
+      expectVerdict(fixture, tcp(a4, remote4), newConnection, 'DROP_NO_MATCH');
+    });
+
+    test('the use stays where another namespace has the selector', () => {
+      expired(fixture, remote4);
+      const expires = now() - 2;
+      learnInto(fixture, [{ op: 'ADD', address: remote4, selector, expires, namespaceId: 2 }]);
+      expectVerdict(fixture, tcp(a4, remote4), openTcp, 'FORWARDED');
+      crowd();
+      assert.equal(noted(fixture).length, 1);
+      expectLive(fixture, tcp(a4, remote4));
+    });
+  });
+
   test('an entry that was made for another pair opens nothing', () => {
     expired(fixture, remote4);
     expectVerdict(fixture, tcp(a4, remote4), openTcp, 'FORWARDED');

@@ -191,7 +191,7 @@ static __always_inline void change_forget_room(struct change *change)
 	struct pair_name name = change->name;
 
 	name.selector = change->room.selector;
-	slot_forget(&name, change->room.word, false);
+	slot_forget(&name, change->room.word, !address_has(&name.addr, name.selector));
 	order_count_room(slot_space(change->room.word), change->name.space);
 	count(TD_COUNT_LEARN_REMOVED);
 	change->evicted++;

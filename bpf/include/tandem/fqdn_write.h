@@ -117,6 +117,32 @@ static __always_inline struct td_fqdn_slot *slot_find(struct pages *pages, __u32
 	return NULL;
 }
 
+/*
+ * Whether a slot of the address names the selector. Read without a lock: with a wrong answer an entry of fqdn_live is missing
+ * until its address is used again, or outlives its slot until the sweep. A global function, so that the
+ * verifier checks its loops once.
+ */
+__noinline int address_has(const struct td_addr *address, __u32 selector)
+{
+	struct td_fqdn_key key;
+
+	if (!address)
+		return 0;
+	key.addr = *address;
+	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+		struct td_fqdn *page;
+
+		key.page = number;
+		page = bpf_map_lookup_elem(&fqdn, &key);
+		if (!page)
+			return 0;
+		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+			if (READ_ONCE(page->slot[i].selector) == selector)
+				return 1;
+	}
+	return 0;
+}
+
 /* Expired and, since `before_s`, neither valid nor used. */
 static __always_inline struct td_fqdn_slot *slot_find_idle(struct pages *pages, __u32 before_s)
 {
