@@ -119,7 +119,7 @@ describe('addresses that are never learned', () => {
     'a Service by NAT64': ['64:ff9b::a60:a'], // 10.96.0.10
     'an API server that is no node': ['198.18.0.201', '2001:db8:9::201'],
     'a link-local address': [plan.ptpGateway4, 'fe80::1'],
-    metadata: ['169.254.169.254', 'fd00:ec2::254'],
+    metadata: ['169.254.169.254', 'fd00:ec2::254', 'fd20:ce::254', 'fd00:c1::a9fe:a9fe'],
     loopback: ['127.0.0.1', '::1'],
     'no address': ['0.0.0.0', '::'],
     'a group': ['224.0.0.1', 'ff02::1'],

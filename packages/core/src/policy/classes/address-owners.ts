@@ -67,15 +67,24 @@ export interface BaseOwners {
   readonly nodeKeys: ReadonlySet<string>;
 }
 
-/** Link-local, loopback and cloud metadata: addresses that no DNS answer may open (threat T6). */
+/**
+ * Link-local, loopback and cloud metadata: addresses that no DNS answer may open (threat T6). A metadata service gives the node's
+ * credentials to whom it answers. Those outside of the link-local ranges are named one by one.
+ */
 const specialRanges: readonly Prefix[] = [
   '169.254.0.0/16',
   '127.0.0.0/8',
-  '100.100.100.200/32',
-  '168.63.129.16/32',
   'fe80::/10',
   '::1/128',
-  'fd00:ec2::254/128',
+  '100.100.100.200/32', // Alibaba
+  'fd00:100::100:200/128',
+  '168.63.129.16/32', // Azure
+  '192.0.0.192/32', // Oracle
+  'fd00:c1::a9fe:a9fe/128',
+  'fd00:ec2::/32', // AWS: metadata, pod identity, DNS, NTP
+  'fd20:ce::254/128', // Google
+  'fd00:a9fe:a9fe::1/128', // Akamai
+  'fd00:42::42/128', // Scaleway
 ].map((text) => {
   const prefix = parsePrefix(text);
   assert(prefix !== null, `${text} is a prefix`);
