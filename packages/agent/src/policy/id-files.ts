@@ -6,6 +6,7 @@
  * written. A pod that starts adds two lines; it does not write tens of thousands again.
  */
 
+import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   constants,
@@ -27,6 +28,7 @@ export class IdFiles {
   #onDisk: StableIds | null = null;
   /** Lines of the second file. */
   #added = 0;
+  readonly #salt = randomBytes(16).toString('hex');
 
   constructor(directory: string) {
     this.#path = join(directory, 'ids.json');
@@ -40,11 +42,11 @@ export class IdFiles {
       text = read(this.#path);
     } catch {
       // The first start of this node: ids are digests of contents, so nothing is lost.
-      return StableIds.empty();
+      return StableIds.empty(this.#salt);
     }
     const path = this.#path;
     try {
-      const decoded = StableIds.decode(JSON.parse(text));
+      const decoded = StableIds.decode(JSON.parse(text), this.#salt);
       if (decoded.ok) {
         const rows = this.#readAdded();
         this.#added = rows.length;
@@ -59,7 +61,7 @@ export class IdFiles {
       const failure = TandemError.from(error);
       log.warn('the table of ids cannot be used: a new one is started', { path, error: failure });
     }
-    return StableIds.empty();
+    return StableIds.empty(this.#salt);
   }
 
   /** Returns when the files have these ids. @throws the error of the system: they may not */

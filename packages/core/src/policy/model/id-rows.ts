@@ -46,6 +46,8 @@ export interface Kind {
   readonly strays: ReadonlyMap<number, string>;
   /** Rows out of use. */
   readonly retired: number;
+  /** Rows that were out of use and are not remembered any more. */
+  readonly forgotten: number;
 }
 
 export type Kinds = Readonly<Record<IdKind, Kind>>;
@@ -58,6 +60,7 @@ export const emptyKind: Kind = {
   buckets: Array.from({ length: bucketCount }, () => emptyBucket),
   strays: new Map(),
   retired: 0,
+  forgotten: 0,
 };
 
 /** Draft of one kind. A bucket is copied when it is first written to. */
@@ -67,11 +70,16 @@ export class KindDraft {
   readonly #copies = new Map<number, Map<string, Row>>();
   #strays: Map<number, string> | null = null;
   #retired: number;
+  #forgotten: number;
+  readonly #salt: string;
 
-  constructor(kind: IdKind, from: Kind) {
+  /** `salt`: for the ids of a kind of which some were forgotten; '' for none. */
+  constructor(kind: IdKind, from: Kind, salt: string) {
     this.#kind = kind;
     this.#from = from;
     this.#retired = from.retired;
+    this.#forgotten = from.forgotten;
+    this.#salt = salt;
   }
 
   get isChanged(): boolean {
@@ -100,9 +108,14 @@ export class KindDraft {
     return false;
   }
 
-  /** The id that the digest stands for, or, where that is taken, a number that follows from it. */
+  /**
+   * The id that the digest stands for, or, where that is taken, a number that follows from it. Of a kind of which ids were
+   * forgotten a number that follows from the salt too: the maps may hold entries of a forgotten id, and who chooses contents
+   * must not choose which one of these others get.
+   */
   freeId(digest: string): number {
-    let candidate = digest;
+    const isSalted = this.#forgotten > 0 && this.#salt !== '';
+    let candidate = isSalted ? digest128(`${this.#salt} ${digest}`) : digest;
     let id = ownId(this.#kind, candidate);
     while (id === null || this.isTaken(id)) {
       candidate = digest128(candidate);
@@ -113,11 +126,11 @@ export class KindDraft {
 
   /**
    * Forgets those longest out of use when they are over the limit, and an eighth of it more, so that not every generation
-   * has to look for them; never one that is in use. Returns how many.
+   * has to look for them; never one that is in use.
    */
-  retire(): number {
+  retire(): void {
     const max = this.#kind === 'selector' ? selectorIdsRetiredMax : idsRetiredMax;
-    if (this.#retired <= max) return 0;
+    if (this.#retired <= max) return;
     const retired: (readonly [string, number])[] = [];
     for (const [digest, { lastUsed }] of rowsOf(this.#view())) {
       if (lastUsed !== null) retired.push([digest, lastUsed]);
@@ -128,7 +141,7 @@ export class KindDraft {
     );
     const surplus = retired.slice(0, retired.length - (max - (max >> 3)));
     for (const [digest] of surplus) this.#delete(digest);
-    return surplus.length;
+    this.#forgotten += surplus.length;
   }
 
   end(): Kind {
@@ -138,7 +151,10 @@ export class KindDraft {
   #view(): Kind {
     const buckets = [...this.#from.buckets];
     for (const [index, bucket] of this.#copies) buckets[index] = bucket;
-    return { buckets, strays: this.#strays ?? this.#from.strays, retired: this.#retired };
+    return {
+      ...{ buckets, strays: this.#strays ?? this.#from.strays },
+      ...{ retired: this.#retired, forgotten: this.#forgotten },
+    };
   }
 
   #delete(digest: string): void {

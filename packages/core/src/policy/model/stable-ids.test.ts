@@ -126,6 +126,31 @@ test('the table is bounded: the longest unused are forgotten and counted, those 
   assert.equal(idOf(ids, 'rule', 'old 3'), idOf(full, 'rule', 'old 3'));
 });
 
+test('once ids of a kind were forgotten, no content can be made that gets one of them', () => {
+  const ownId = (content: string): number | undefined =>
+    idOf(next(StableIds.empty(), 'rule', [content]), 'rule', content);
+  const contents = Array.from({ length: idsRetiredMax + 10 }, (_, index) => `old ${index}`);
+  const full = next(StableIds.empty('secret'), 'rule', contents);
+  assert.equal(idOf(full, 'rule', 'old 0'), ownId('old 0'), 'nothing is forgotten yet');
+  const ids = next(full, 'rule', ['kept']);
+  assert(ids.forgotten > 0);
+  // The file remembers it, and a former process had another salt.
+  const decoded = StableIds.decode(JSON.parse(JSON.stringify(ids.encode())), 'other');
+  assert(decoded.ok);
+  for (const table of [ids, decoded.value]) {
+    const later = next(table, 'rule', ['kept', 'new']);
+    assert.equal(idOf(later, 'rule', 'kept'), ownId('kept'), 'what has an id keeps it');
+    assert.notEqual(idOf(later, 'rule', 'new'), ownId('new'));
+    assert.equal(idOf(reload(later), 'rule', 'new'), idOf(later, 'rule', 'new'));
+    const ofOthers = next(table, 'selector', ['new']);
+    assert.equal(idOf(ofOthers, 'selector', 'new'), (Number(ownId('new')) | 0x80000000) >>> 0);
+  }
+  assert.notEqual(
+    idOf(next(ids, 'rule', ['new']), 'rule', 'new'),
+    idOf(next(decoded.value, 'rule', ['new']), 'rule', 'new'),
+  );
+});
+
 test('what a table has more than an earlier one, as rows of a file, makes the later one again', () => {
   const [left, right] = collidingContents();
   const first = next(StableIds.empty(), 'rule', [left, 'a']);
@@ -161,6 +186,8 @@ test('decode refuses what encode did not write', () => {
     ['generation', { ...data, generation: -1 }],
     ['kinds', { ...data, kinds: 3 }],
     ['missing kind', { ...data, kinds: {} }],
+    ['forgotten', { ...data, forgotten: 3 }],
+    ['forgotten of a kind', { ...data, forgotten: { ...data.forgotten, policy: -1 } }],
     ['row shape', withRows('policy', [[digest, 5]])],
     ['digest', withRows('policy', [['x', 5, 1]])],
     ['reserved id', withRows('policy', [[digest, 1, 1]])],
@@ -185,4 +212,6 @@ test('decode refuses what encode did not write', () => {
   for (const [name, value] of rows) assert.equal(StableIds.decode(value).ok, false, name);
   const reloaded: StableIdsData = reload(good).encode();
   assert.deepEqual(reloaded, data);
+  const ofEarlierVersion = { ...data, forgotten: undefined };
+  assert.equal(StableIds.decode(ofEarlierVersion).ok, true);
 });

@@ -6,7 +6,8 @@
  * after a restart, even one that lost this table, and in whatever order objects arrived. The table
  * decides the rare case of two contents with equal 31 bits (an attacker can make one): the later one
  * gets another number, and keeps it. It also remembers ids that are no longer in use, so that a
- * number does not soon mean something else: maps may still hold entries of the old meaning.
+ * number does not soon mean something else: maps may still hold entries of the old meaning. It forgets the oldest of them over a
+ * bound. From then on new contents of that kind get ids by a secret salt, so that no content can be made for a forgotten id.
  *
  * A table is a value: the next one shares equal buckets with it, so that a change costs as much as it changes,
  * and a compilation that was not applied leaves no trace.
@@ -34,34 +35,43 @@ export interface StableIdsData {
   readonly version: 1;
   readonly generation: number;
   readonly kinds: Readonly<Record<IdKind, readonly StableIdRow[]>>;
+  /** Absent: an earlier version wrote it. */
+  readonly forgotten?: Readonly<Record<IdKind, number>>;
 }
 
 export class StableIds {
   static readonly #none: StableIds = new StableIds(
     0,
     forEachKind(() => emptyKind),
-    0,
+    '',
   );
   readonly #generation: number;
   readonly #kinds: Kinds;
-  /** Retired ids that were forgotten because the table is bounded; each could be given out again. */
-  readonly forgotten: number;
+  readonly #salt: string;
 
-  private constructor(generation: number, kinds: Kinds, forgotten: number) {
+  private constructor(generation: number, kinds: Kinds, salt: string) {
     this.#generation = generation;
     this.#kinds = kinds;
-    this.forgotten = forgotten;
+    this.#salt = salt;
   }
 
-  static empty(): StableIds {
-    return StableIds.#none;
+  /** `salt`: random, and another one in each process; '' for a table that needs no secret. */
+  static empty(salt = ''): StableIds {
+    if (salt === '') return StableIds.#none;
+    return new StableIds(StableIds.#none.#generation, StableIds.#none.#kinds, salt);
+  }
+
+  /** Retired ids that were forgotten because the table is bounded; each could be given out again. */
+  get forgotten(): number {
+    return idKinds.reduce((sum, kind) => sum + this.#kinds[kind].forgotten, 0);
   }
 
   /** Begins the next generation. */
   change(): IdChange {
     const generation = this.#generation + 1;
-    return new IdChange(this, this.#kinds, generation, (kinds, forgotten) => {
-      return new StableIds(generation, kinds, this.forgotten + forgotten);
+    const drafts = forEachKind((kind) => new KindDraft(kind, this.#kinds[kind], this.#salt));
+    return new IdChange(this, drafts, generation, (kinds) => {
+      return new StableIds(generation, kinds, this.#salt);
     });
   }
 
@@ -98,21 +108,28 @@ export class StableIds {
         ([digest, { id, lastUsed }]): StableIdRow => [digest, id, lastUsed ?? this.#generation],
       ).sort(([left], [right]) => (left < right ? -1 : 1)),
     );
-    return { version: 1, generation: this.#generation, kinds };
+    const forgotten = forEachKind((kind) => this.#kinds[kind].forgotten);
+    return { version: 1, generation: this.#generation, kinds, forgotten };
   }
 
-  /** Reads what `encode` gave, after a round trip through JSON. Refuses anything else. Nothing of it is in use. */
-  static decode(data: unknown): Result<StableIds, string> {
+  /**
+   * Reads what `encode` gave, after a round trip through JSON. Refuses anything else. Nothing of it is in use. `salt`: as of
+   * `empty`; what has an id keeps it whatever the salt was.
+   */
+  static decode(data: unknown, salt = ''): Result<StableIds, string> {
     if (!isRecord(data) || data['version'] !== 1) return err('not version 1 of the id table');
-    const { generation, kinds } = data;
+    const { generation, kinds, forgotten = {} } = data;
     if (!isCount(generation)) return err('generation is not a count');
     if (!isRecord(kinds)) return err('kinds is not an object');
+    if (!isRecord(forgotten)) return err('forgotten is not an object');
     const read: Partial<Record<IdKind, Kind>> = {};
     for (const kind of idKinds) {
       const rows: unknown = kinds[kind];
       if (!Array.isArray(rows)) return err(`kinds.${kind} is not a list`);
       const taken = new Set<number>();
-      const draft = new KindDraft(kind, emptyKind);
+      const { [kind]: count = 0 } = forgotten;
+      if (!isCount(count)) return err(`forgotten.${kind} is not a count`);
+      const draft = new KindDraft(kind, { ...emptyKind, forgotten: count }, '');
       for (const row of rows as readonly unknown[]) {
         if (!isRow(kind, row)) return err(`kinds.${kind} has a row that is none`);
         const [digest, id, lastUsed] = row;
@@ -125,7 +142,7 @@ export class StableIds {
       }
       read[kind] = draft.end();
     }
-    return ok(new StableIds(generation, read as Kinds, 0));
+    return ok(new StableIds(generation, read as Kinds, salt));
   }
 
   /**
@@ -133,7 +150,7 @@ export class StableIds {
    * contradicts the table, is left out.
    */
   withRows(rows: Iterable<readonly [unknown, unknown]>): StableIds {
-    const drafts = forEachKind((kind) => new KindDraft(kind, this.#kinds[kind]));
+    const drafts = forEachKind((kind) => new KindDraft(kind, this.#kinds[kind], ''));
     let generation = this.#generation;
     for (const [name, row] of rows) {
       const kind = idKinds.find((each) => each === name);
@@ -145,7 +162,7 @@ export class StableIds {
       generation = Math.max(generation, lastUsed);
     }
     const kinds = forEachKind((kind) => drafts[kind].end());
-    return new StableIds(generation, kinds, this.forgotten);
+    return new StableIds(generation, kinds, this.#salt);
   }
 }
 
@@ -154,18 +171,18 @@ export class IdChange {
   readonly #from: StableIds;
   readonly #drafts: Record<IdKind, KindDraft>;
   readonly #generation: number;
-  readonly #make: (kinds: Kinds, forgotten: number) => StableIds;
+  readonly #make: (kinds: Kinds) => StableIds;
 
   constructor(
     from: StableIds,
-    kinds: Kinds,
+    drafts: Record<IdKind, KindDraft>,
     generation: number,
-    make: (kinds: Kinds, forgotten: number) => StableIds,
+    make: (kinds: Kinds) => StableIds,
   ) {
     this.#from = from;
     this.#generation = generation;
     this.#make = make;
-    this.#drafts = forEachKind((kind) => new KindDraft(kind, kinds[kind]));
+    this.#drafts = drafts;
   }
 
   /** Puts contents into use. Those that are new get ids that do not depend on the order in which they stand here. */
@@ -201,12 +218,8 @@ export class IdChange {
   end(): StableIds {
     const drafts = Object.values(this.#drafts);
     if (!drafts.some(({ isChanged }) => isChanged)) return this.#from;
-    let forgotten = 0;
-    for (const draft of drafts) forgotten += draft.retire();
-    return this.#make(
-      forEachKind((kind) => this.#drafts[kind].end()),
-      forgotten,
-    );
+    for (const draft of drafts) draft.retire();
+    return this.#make(forEachKind((kind) => this.#drafts[kind].end()));
   }
 }
 
