@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a mutation is: one line of a safety rule, broken. */
+/** A mutation: one line of a safety rule, broken, and the tests that must find it. */
 
 export interface Mutation {
   readonly rule: number;

@@ -37,7 +37,7 @@ export const nameMutations: readonly Mutation[] = [
     [
       [
         'patterns of other namespaces make an answer a large one',
-        'const isLarge = reply.addressCount * wanted > learnPairsOrdinary;',
+        'const isLarge = reply.addressCount * Math.max(1, wanted) > learnPairsOrdinary;',
         'const isLarge = reply.addressCount * selectors > learnPairsOrdinary;',
       ],
     ],

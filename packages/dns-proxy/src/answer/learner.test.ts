@@ -240,13 +240,13 @@ const selectOffersOnly: PolicyTables['selectorsOf'] = (...args) => {
   return 1;
 };
 
-for (const [which, selectorsOf] of Object.entries({ own: selectOne, offered: selectOffersOnly })) {
+for (const [which, select] of Object.entries({ own: selectOne, offered: selectOffersOnly })) {
   test(`an answer with one new address counts with all that it gives the name caches (${which} pattern)`, () => {
     using kernel = loadKernelMaps(quota);
     const member = new Member(kernel, 0, { removals: 0 });
     const same = Array.from({ length: 255 }, (_, n) => fresh(n));
     const ask = (n: number): number =>
-      member.answers([...same, fresh(1000 + n)], 1000, namespaceId, selectorsOf);
+      member.answers([...same, fresh(1000 + n)], 1000, namespaceId, select);
     let taught = 0;
     while (taught < 100 && ask(taught) > 0) taught += 1;
     assert.ok(taught <= learnPairsPerSecondMax / 256, `${taught} answers of 256 addresses`);

@@ -15,7 +15,7 @@ import { ClassOverflow } from './class-overflow.ts';
 /** A set of selectors that some addresses match. */
 export class ClassContent {
   readonly keys: readonly string[];
-  /** Of their text, which may be long; '' for the empty set. */
+  /** Digest of the keys' text, which may be long; '' for the empty set. */
   readonly digest: string;
   id: number = classNone;
   /** Prefixes that have it. */

@@ -13,8 +13,8 @@ interface Made {
 /** Classes have more selectors than a node may have: there is no result. */
 export class ClassOverflow extends Error {
   /**
-   * What is due to each selector, by its key, of the classes that were made. A class is due to those of its selectors that are in few
-   * others: they tell it apart. Else a policy for everybody would pay for what a tenant's many addresses make of it.
+   * Share of each selector, by its key, in the classes that were made. A class is charged to the selectors of it that are in few other
+   * classes, because they tell it apart. Else a policy for all pods would pay for what a tenant's many addresses make of it.
    */
   readonly costs: ReadonlyMap<string, number>;
 
