@@ -30,16 +30,4 @@ export const nameMutations: readonly Mutation[] = [
       ],
     ],
   ),
-  ...of(
-    17,
-    'packages/dns-proxy/src/answer/learner.ts',
-    ['packages/dns-proxy/src/answer/learner.test.ts'],
-    [
-      [
-        'patterns of other namespaces make an answer a large one',
-        'const isLarge = reply.addressCount * Math.max(1, wanted) > learnPairsOrdinary;',
-        'const isLarge = reply.addressCount * selectors > learnPairsOrdinary;',
-      ],
-    ],
-  ),
 ];
