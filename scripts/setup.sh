@@ -119,9 +119,15 @@ need_npm_for_images() {
 	done <packaging/images.lock
 }
 
+# Three times at most: npm waits for ever for a connection that it has lost.
 npm_install() {
-	npm install --no-audit --no-fund --ignore-scripts --prefix .tools/npm "$1" >.tools/npm.log 2>&1 ||
-		{ tail -5 .tools/npm.log >&2; fail "npm could not install $1"; }
+	local try
+	for try in 1 2 3; do
+		timeout 300 npm install --no-audit --no-fund --ignore-scripts --fetch-timeout=60000 --prefix .tools/npm "$1" >.tools/npm.log 2>&1 && return
+		say "npm could not install $1, attempt $try of 3"
+	done
+	tail -5 .tools/npm.log >&2
+	fail "npm could not install $1"
 }
 
 setup_node() {
