@@ -42,8 +42,8 @@ export const arpReadMs = 60_000;
  */
 export const attachRetryMs = 100;
 /**
- * Longest wait of a start for the first reading of the node's interfaces, and of routes, rules and neighbours, without which the start
- * goes on; and the pause between two attempts.
+ * Longest wait of a start for the first reading of the node's interfaces, addresses, routes and rules, of which it goes on without all but
+ * the interfaces; the wait for neighbours and forwarding entries; and the pause between two attempts.
  */
 export const networkReadMs = 30_000;
 export const networkRestMs = 5000;

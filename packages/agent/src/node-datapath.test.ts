@@ -65,6 +65,17 @@ insideNamespace(import.meta, () => {
     node.close();
   });
 
+  test('a start that is stopped while it waits for the interfaces loads nothing', async () => {
+    mock.method(Rtnetlink.prototype, 'links', () => Promise.reject(new Error('no answer')), {
+      times: 1,
+    });
+    const node = datapath();
+    const loading = assert.rejects(node.load(), /the agent stops/);
+    await node.stop();
+    await loading;
+    node.close();
+  });
+
   test('removal takes the tables of ARP away, also if the network was never read', async () => {
     await guardAsBefore();
     await datapath().remove();

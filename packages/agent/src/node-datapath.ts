@@ -30,6 +30,7 @@ export class NodeDatapath {
   #view: NetworkView | null = null;
   #mark: MarkWatch | null = null;
   #datapath: LoadedDatapath | null = null;
+  #isStopped = false;
 
   constructor(config: AgentConfig, log: Logger) {
     this.#config = config;
@@ -48,6 +49,7 @@ export class NodeDatapath {
     const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
     this.#view = view;
     await awaitNetwork(view);
+    this.#requireRunning();
     this.#mark = new MarkWatch({
       view,
       wanted: this.#config.mark,
@@ -58,6 +60,7 @@ export class NodeDatapath {
     const mark = await this.#leaveFormerMark(await this.#mark.choose());
     this.#mark.keep(mark);
     this.#rules = { ...this.#rules, mark };
+    this.#requireRunning();
     this.#datapath = this.#load(view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
@@ -84,6 +87,7 @@ export class NodeDatapath {
 
   /** The programs stay in force. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#datapath?.[Symbol.dispose]();
     await this.#mark?.stop();
   }
@@ -102,6 +106,12 @@ export class NodeDatapath {
 
   close(): void {
     this.#view?.close();
+  }
+
+  /** A start that waits goes on beside the stop: what it loads after a removal would stay. */
+  #requireRunning(): void {
+    if (!this.#isStopped) return;
+    throw new TandemError('TANDEM_STOPPING', 'the agent stops before its programs are loaded');
   }
 
   /**

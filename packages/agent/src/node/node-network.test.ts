@@ -64,6 +64,20 @@ insideNamespace(import.meta, () => {
     });
   });
 
+  test('a start waits for the routes, which say by what the node reaches others, longer than for the neighbours', async () => {
+    await withoutAnswer('routes', 4, async () => {
+      using view = await NetworkView.open();
+      await awaitNetwork(view, longMs, 0);
+      assert.equal(view.problems.size, 0);
+    });
+    await withoutAnswer('neighbors', Number.POSITIVE_INFINITY, async () => {
+      using view = await NetworkView.open();
+      const startMs = performance.now();
+      await awaitNetwork(view, longMs, shortMs);
+      assert.ok(performance.now() - startMs < longMs / 2);
+    });
+  });
+
   test('a network that can be read is not read again', async () => {
     using view = await NetworkView.open();
     await awaitNetwork(view, longMs);

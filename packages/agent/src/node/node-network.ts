@@ -27,27 +27,33 @@ export async function readNodeNetwork(routingTable: number): Promise<NodeNetwork
 
 export type ReadView = Pick<NetworkView, 'problems' | 'refresh'>;
 
+/** Kinds without which pods keep their programs and the node its ways out; their tables are those that grow long. */
+const restKinds: ReadonlySet<NetworkKind> = new Set(['neighbors', 'forwarding']);
+
 /**
- * Waits for the first reading: of the interfaces `withinMs`, of the rest `networkRestMs`. A node whose interfaces were never read looks
- * like one without any: every pod would lose its programs, and no bridge would count as one of pods. Of the other kinds the start goes on
- * without what cannot be read, and `status` says it.
+ * Waits for the first reading: of neighbours and forwarding entries `restMs`, of all else `withinMs`. A node whose interfaces were never
+ * read looks like one without any: every pod would lose its programs, and no bridge would count as one of pods. A node whose
+ * routes were never read has no way out: a veth that is its uplink, as where a container is the node, would be cut off. Of all kinds but the
+ * interfaces the start goes on without what cannot be read, and `status` says it.
  * @throws TandemError: the interfaces cannot be read
  */
 export async function awaitNetwork(
   view: ReadView,
   withinMs: number = networkReadMs,
+  restMs: number = networkRestMs,
 ): Promise<void> {
   const startMs = systemClock.monotonicMs();
-  const restMs = Math.min(withinMs, networkRestMs);
-  const isAwaited = (): boolean => {
+  const awaited = (): readonly NetworkKind[] => {
     const waitedMs = systemClock.monotonicMs() - startMs;
-    return view.problems.size > 0 && waitedMs < (view.problems.has('links') ? withinMs : restMs);
+    const limitOf = (kind: NetworkKind): number => (restKinds.has(kind) ? restMs : withinMs);
+    return [...view.problems.keys()].filter((kind) => waitedMs < Math.min(withinMs, limitOf(kind)));
   };
-  while (isAwaited()) {
+  while (awaited().length > 0) {
     // oxlint-disable-next-line no-await-in-loop -- a poll
     await delay(networkPauseMs);
+    const kinds = awaited();
     // oxlint-disable-next-line no-await-in-loop -- as above
-    await view.refresh(...view.problems.keys());
+    if (kinds.length > 0) await view.refresh(...kinds);
   }
   requireRead(view, 'links');
 }
