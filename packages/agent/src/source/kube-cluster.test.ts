@@ -262,3 +262,17 @@ test('the end of a pod’s object is told with the uids that CNI knows it by', (
   cluster.retain(local, new Set());
   assert.deepEqual(gone, ['shop/web uid-web,hash']);
 });
+
+test('a pod of the same name says that the former one is gone, whose deletion a list that is read again does not have', () => {
+  const cluster = clusterWith();
+  const annotations = { 'kubernetes.io/config.hash': 'hash' };
+  gone.length = 0;
+  cluster.set(local, 'shop/web', pod('web'));
+  cluster.set(local, 'shop/web', pod('web', { status: { podIPs: [] } }));
+  assert.deepEqual(gone, []);
+  cluster.set(local, 'shop/web', pod('web', { metadata: { uid: 'next', annotations } }));
+  assert.deepEqual(gone, ['shop/web uid-web']);
+  // The mirror of a static pod, which goes on.
+  cluster.set(local, 'shop/web', pod('web', { metadata: { uid: 'last', annotations } }));
+  assert.deepEqual(gone.slice(1), ['shop/web next']);
+});

@@ -268,6 +268,12 @@ export class KubeCluster {
       return this.#putRemotePod(key, remote);
     }
     const staticUid = staticUidOf(raw);
+    const former = this.#localPods.get(key);
+    // A list that is read again has the pod of this name without the deletion of the former one.
+    if (former !== undefined && former.uid !== pod.uid) {
+      const uids = this.#uidsOf(key, former).filter((uid) => uid !== pod.uid && uid !== staticUid);
+      this.#o.podGone(key, uids);
+    }
     const isNew = this.#staticUids.get(key) !== staticUid;
     if (staticUid === undefined) this.#staticUids.delete(key);
     else this.#staticUids.set(key, staticUid);
