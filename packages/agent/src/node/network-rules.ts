@@ -179,12 +179,14 @@ export function rulesBefore(
 ): readonly Rule[] {
   const { mark, port, rulePriority } = options;
   const ours = ourRules(family, options);
-  // Of equal priorities the older rule is asked first.
-  const first = state.rules.findIndex((rule) => ours.some((each) => isSameRule(rule, each)));
+  const isOurs = (rule: Rule): boolean => ours.some((each) => isSameRule(rule, each));
+  // Of equal priorities the older rule is asked first; one between ours comes before that of UDP or of TCP.
+  const last = state.rules.findLastIndex((rule) => isOurs(rule));
   return state.rules.filter(
     (rule, index) =>
       rule.family === numberOf(family) &&
-      (rule.priority < rulePriority || (rule.priority === rulePriority && index < first)) &&
+      (rule.priority < rulePriority || (rule.priority === rulePriority && index < last)) &&
+      !isOurs(rule) &&
       rule.table !== RT_TABLE_LOCAL &&
       (rule.mark & rule.mask & mark) === (rule.mask & mark) &&
       [0, IPPROTO_UDP, IPPROTO_TCP].includes(rule.ipProtocol) &&

@@ -62,11 +62,15 @@ insideNamespace(import.meta, () => {
     rule('del', 'pref', '5');
     rule('add', 'pref', '9', 'from', '10.1.0.0/16', 'lookup', '777');
     assert.equal((await routing())[0]?.status, 'pass');
-    for (const protocol of ['udp', 'tcp']) rule('del', 'pref', '9', 'ipproto', protocol);
-    execFileSync('sh', ['-c', (await routing())[0]?.fix ?? 'false']);
-    const [ipv4] = await routing();
-    assert.equal(ipv4?.status, 'warn');
-    assert.match(ipv4?.why ?? '', /^ip rule: pref 9 lookup 777 come before/);
-    assert.match(ipv4?.fix ?? '', /--rule-priority=8,/);
+    // The other rule is between ours at first, and then before both.
+    for (const protocol of ['tcp', 'udp']) {
+      rule('del', 'pref', '9', 'ipproto', protocol);
+      const fix = (await routing())[0]?.fix ?? 'false';
+      execFileSync('sh', ['-c', fix]);
+      const [ipv4] = await routing();
+      assert.equal(ipv4?.status, 'warn', protocol);
+      assert.match(ipv4?.why ?? '', /^ip rule: pref 9 lookup 777 come before/);
+      assert.match(ipv4?.fix ?? '', /--rule-priority=8,/);
+    }
   });
 });
