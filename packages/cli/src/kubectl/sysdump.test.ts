@@ -26,14 +26,19 @@ const listOf = (...items: readonly object[]): string => JSON.stringify({ items }
 const web = { metadata: { name: 'web-0', namespace: 'shop' } };
 const event = { metadata: { name: 'gone-1.17f' }, involvedObject: { name: 'gone-1' } };
 
-/** A cluster of one degraded node. `pods`: what lists all pods. */
-async function dump(target: string, pods: string): Promise<ExitCode> {
+/** A cluster of one degraded node. `pods`, `policies`: what lists them. */
+async function dump(
+  target: string,
+  pods: string,
+  policies = `echo '${listOf()}'`,
+): Promise<ExitCode> {
   const program = join(directory, 'kubectl');
   const script = `case "$*" in
 "get nodes "*) echo '${listOf({ metadata: { name: 'node-a' } })}' ;;
 "get pods --all-namespaces --selector="*) echo '${listOf(ours)}' ;;
 "get pods "*) ${pods} ;;
 "get events "*) echo '${listOf(event)}' ;;
+"get ciliumnetworkpolicies"*) ${policies} ;;
 "get leases"*) echo 'error: forbidden' >&2; exit 1 ;;
 "get "*) echo '{"items":[]}' ;;
 "exec "*" status") echo '{"node":"node-a"}'; echo 'command terminated with exit code 1' >&2; exit 1 ;;
@@ -72,6 +77,12 @@ test('names that are not known cannot be replaced: nothing is written', async ()
   await assert.rejects(
     dump(target, "echo 'error: forbidden' >&2; exit 1"),
     /--redact needs .*cluster\/pods.json cannot be had: error: forbidden/,
+  );
+  assert.ok(!existsSync(target));
+  // The status of each node names policies.
+  await assert.rejects(
+    dump(target, `echo '${listOf(web, ours)}'`, "echo 'error: forbidden' >&2; exit 1"),
+    /ciliumnetworkpolicies.cilium.io.json cannot be had: error: forbidden/,
   );
   assert.ok(!existsSync(target));
 });

@@ -37,9 +37,9 @@ const nodeCommands: Readonly<Record<string, readonly string[]>> = {
   'events.json': ['--output=json', 'observe', '--no-follow', '--last=2000'],
 };
 
-/** Kinds whose objects decide; one that the cluster does not have is passed over. */
-const kinds = [
-  ...['nodes', 'namespaces', 'pods', 'services', 'endpointslices.discovery.k8s.io'],
+/** Kinds whose names status, doctor, events and logs of the nodes have, and that `--redact` promises to replace. */
+const namedKinds = [
+  ...['nodes', 'namespaces', 'pods', 'services'],
   ...['networkpolicies.networking.k8s.io', 'ciliumnetworkpolicies.cilium.io'],
   ...[
     'ciliumclusterwidenetworkpolicies.cilium.io',
@@ -48,13 +48,16 @@ const kinds = [
     'adminnetworkpolicies.policy.networking.k8s.io',
     'baselineadminnetworkpolicies.policy.networking.k8s.io',
   ],
+];
+
+/** Kinds whose objects decide; one that the cluster does not have is passed over. */
+const kinds = [
+  ...namedKinds,
+  'endpointslices.discovery.k8s.io',
   ...['daemonsets.apps', 'deployments.apps', 'leases.coordination.k8s.io', 'events'],
 ];
 
-/** Lists that have the names that `--redact` promises to replace. */
-const namedFiles: ReadonlySet<string> = new Set(
-  ['nodes', 'namespaces', 'pods', 'services'].map(fileOfKind),
-);
+const namedFiles: ReadonlySet<string> = new Set(namedKinds.map(fileOfKind));
 
 interface Part {
   readonly file: string;
