@@ -19,7 +19,7 @@ import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapsh
 import * as fc from 'fast-check';
 import { address } from '../../test/records.ts';
 import { buildImage, completePatterns } from './build-image.ts';
-import { PolicyTables, type RuleSetIndex } from './tables.ts';
+import { haveCommon, PolicyTables, type RuleSetIndex } from './tables.ts';
 
 const seed = 20251121;
 const texts = [
@@ -273,5 +273,21 @@ test('a pattern that is not canonical matches nothing, and the rest is as it was
       assert.deepEqual(buildImage(back).image, built.image);
     }),
     { seed, numRuns: 100 },
+  );
+});
+
+test('long lists have a number in common where one of their numbers is in the other', () => {
+  const list = fc.uniqueArray(fc.nat(600), { maxLength: 300 }).map((all) => {
+    return Int32Array.from(all).sort();
+  });
+  fc.assert(
+    fc.property(list, list, fc.nat(3), (few, many, from) => {
+      const own = few.subarray(from);
+      assert.equal(
+        haveCommon(few, Math.min(from, few.length), few.length, many, 0, many.length),
+        own.some((each) => many.includes(each)),
+      );
+    }),
+    { seed, numRuns: 300 },
   );
 });
