@@ -125,17 +125,22 @@ export interface Cost {
   readonly gain: number;
 }
 
-/** Estimated cost of each object in force for one resource, for their order. By `formatPolicyRef`. */
+/**
+ * Estimated cost of each object in force for one resource, for their order. By `formatPolicyRef`. `subjects`: objects that select
+ * pods of the node. Others take nothing, and to leave them out would only make more be left out.
+ */
 export function costsOf(
   what: Resource,
   cluster: ClusterState,
   compiled: Compiled,
+  subjects: ReadonlySet<string>,
 ): ReadonlyMap<string, Cost> {
   const costs = new Map<string, Cost>();
   const entries = what === 'policy' ? entriesByObject(compiled) : new Map<string, EntryCost>();
   for (const { inForce } of cluster.policies.values()) {
     if (inForce === null) continue;
     const ref = formatPolicyRef(inForce.ref);
+    if (!subjects.has(ref)) continue;
     const { namespace } = inForce.ref;
     if (what === 'policy')
       costs.set(ref, { namespace, ...(entries.get(ref) ?? { cost: 0, gain: 0 }) });
@@ -166,6 +171,7 @@ function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
 export function costsInClasses(
   { policies }: ClusterState,
   ofSelectors: ReadonlyMap<string, number>,
+  subjects: ReadonlySet<string>,
 ): ReadonlyMap<string, Cost> {
   const weigh = ({ peers }: PolicyRule): number =>
     peers === 'any' ? 0 : peers.map((peer) => ofSelectors.get(peerKey(peer)) ?? 0).reduce(add, 0);
@@ -173,7 +179,8 @@ export function costsInClasses(
   for (const { inForce } of policies.values()) {
     const cost = inForce === null ? 0 : sumOfRules(inForce, weigh);
     if (inForce === null || cost === 0) continue;
-    costs.set(formatPolicyRef(inForce.ref), { namespace: inForce.ref.namespace, cost, gain: cost });
+    const ref = formatPolicyRef(inForce.ref);
+    if (subjects.has(ref)) costs.set(ref, { namespace: inForce.ref.namespace, cost, gain: cost });
   }
   return costs;
 }

@@ -234,6 +234,39 @@ test('a tenant whose names fill the matcher costs no other tenant a name', () =>
   }
 });
 
+test('what selects no pod of the node is not left out, nor makes others be left out', () => {
+  const names = (from: string, count: number): readonly Raw[] =>
+    Array.from({ length: count }, (_, i) => ({ matchName: `${from}${i}.${from}.x` }));
+  const policyOf = (space: string, name: string, element: Raw): Raw =>
+    cnp(`${space}/${name}`, { endpointSelector: {}, egress: [element] });
+  const elsewhere = Array.from({ length: 12 }, (_, i) => [
+    policyOf(`far-${i}`, 'names', { toFQDNs: names(`far${i}`, 100) }),
+    policyOf(`far-${i}`, 'blocks', { toCIDR: cidrs(100, 2) }),
+    policyOf(`far-${i}`, 'same-blocks', { toCIDR: cidrs(100, 1) }),
+  ]).flat();
+  const objects = [
+    ...[...basicObjects, ...elsewhere],
+    ...[pod('evil/x', {}, 'one', '10.244.0.70'), pod('bank/x', {}, 'one', '10.244.0.71')],
+    policyOf('evil', 'evil-names', { toFQDNs: names('evil', 60) }),
+    policyOf('evil', 'evil-blocks', { toCIDR: cidrs(60, 1) }),
+    policyOf('bank', 'bank-names', { toFQDNs: names('bank', 5) }),
+    policyOf('bank', 'bank-blocks', { toCIDR: cidrs(5, 3) }),
+  ];
+  const cluster = clusterOf(objects);
+  const rows = [
+    [{ pattern_characters: 200 }, 'evil-names'],
+    [{ snapshot: 7_000 }, 'evil-names'],
+    [{ classes: 60 }, 'evil-blocks'],
+  ] as const;
+  for (const [budgets, left] of rows) {
+    const compiled = fitting(cluster, budgets);
+    assert.equal(compiled.fits, true);
+    assert.deepEqual(leftOut(compiled), [left], JSON.stringify(budgets));
+  }
+  const compiler = new FittingCompiler(nodeBudgets, 60);
+  assert.deepEqual(leftOut(compiler.compile(cluster, options, StableIds.empty())), ['evil-blocks']);
+});
+
 test('an object whose exceptions tell too many addresses apart is left out before they are in memory', () => {
   const holes = (count: number): readonly Raw[] =>
     Array.from({ length: count }, (_, i) => ({ cidr: '0.0.0.0/0', except: [`100.1.${i}.0/24`] }));

@@ -87,7 +87,7 @@ export class FittingCompiler {
           }
           const alone = this.#tryAlone(state, options, previousIds);
           if (alone !== null) return alone;
-          const crowding = chooseCrowding(state, error, round);
+          const crowding = chooseCrowding(state, error, round, this.#compiler.subjects());
           for (const [key, reason] of crowding) {
             leftOut.set(key, reason);
             this.#crowding.set(key, reason);
@@ -105,7 +105,7 @@ export class FittingCompiler {
       if (excess.length === 0) return compiled;
       const alone = this.#compileAlone(state, options, previousIds);
       if (alone !== null) return alone;
-      const chosen = choose(state, compiled, excess, round);
+      const chosen = choose(state, compiled, excess, round, this.#compiler.subjects());
       if (chosen.size === 0) {
         const diagnostics = [...compiled.diagnostics, ...excessDiagnostics(excess)];
         return { ...compiled, diagnostics, fits: false };
@@ -170,12 +170,13 @@ function choose(
   compiled: Compiled,
   excess: readonly Excess[],
   round: number,
+  subjects: ReadonlySet<string>,
 ): LeftOut {
   const chosen = new Map<string, string>();
   const keys = keysByRef(state);
   for (const { what, count, max } of excess) {
     let over = count - max;
-    const costs = [...costsOf(what, state, compiled)];
+    const costs = [...costsOf(what, state, compiled, subjects)];
     const taking = costs.filter(([, { cost }]) => cost > 0);
     // One that takes nothing makes no room. Entries are counted; of the others 0 may be too low an estimate, so these come last.
     const candidates = new Map(taking.length > 0 || what === 'policy' ? taking : costs);
@@ -203,10 +204,11 @@ function chooseCrowding(
   state: ClusterState,
   error: ClassOverflow | SelectorOverflow,
   round: number,
+  subjects: ReadonlySet<string>,
 ): LeftOut {
   const isOfClasses = error instanceof ClassOverflow;
   const costs = isOfClasses
-    ? costsInClasses(state, error.costs)
+    ? costsInClasses(state, error.costs, subjects)
     : costsOfObjects(state, error.costs);
   const textOf = isOfClasses ? crowdingText : selectorsText;
   const keys = keysByRef(state);

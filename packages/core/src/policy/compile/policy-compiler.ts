@@ -24,6 +24,7 @@ import type { ClusterState, CompileOptions, NodeContext } from '../model/cluster
 import type { Compiled, Diagnostic } from '../model/desired.ts';
 import { IdSession } from '../model/id-session.ts';
 import { Verdict } from '../model/kernel-numbers.ts';
+import type { PolicyDraft } from '../model/policy-set.ts';
 import { sameAs, samePartsAs } from '../model/same-as.ts';
 import type { StableIds } from '../model/stable-ids.ts';
 import { PolicyTable, peersOf } from './build-policies.ts';
@@ -50,6 +51,7 @@ interface Said {
 export class PolicyCompiler {
   #owners = new OwnerTable();
   #specs = new SpecTable();
+  #drafts: readonly PolicyDraft[] = [];
   #peers = new PeerTable();
   #classes: AddressClasses;
   readonly #classSelectorsMax: number;
@@ -64,6 +66,11 @@ export class PolicyCompiler {
   constructor(selectorsMax: number = classSelectorsMax) {
     this.#classSelectorsMax = selectorsMax;
     this.#classes = new AddressClasses(selectorsMax);
+  }
+
+  /** Objects that select pods of the node, as `formatPolicyRef` names them, as of the last compilation, or of the one that failed. */
+  subjects(): ReadonlySet<string> {
+    return new Set(this.#drafts.flatMap(({ specs }) => specs.map(({ subject }) => subject)));
   }
 
   /** Compiles. `previousIds` is left as it is; `Compiled.ids` is its successor. @throws ClassOverflow; and whatever a bug makes it throw */
@@ -99,6 +106,7 @@ export class PolicyCompiler {
     const { localPods, crowded } = withRoom(this.#owners.localPods());
     this.#owners.setCrowded(crowded.flatMap(({ addresses }) => addresses));
     const { draftOf, drafts } = this.#specs.draft(localPods);
+    this.#drafts = drafts;
 
     // Of policies that may still be in the kernel, too.
     const { retain = [] } = options;
