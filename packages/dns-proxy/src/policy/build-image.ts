@@ -71,7 +71,7 @@ function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number
     policyIds: Uint32Array.from(snapshot.policies, ({ id }) => id).sort(),
     servers: serverRecords(snapshot),
     matchAll: Uint8Array.from(ruleSets, ({ matchAll }) => (matchAll ? 1 : 0)),
-    ...allowedTables(ruleSets),
+    ...allowedTables(ruleSets, patternWords),
     patternWords,
     ...selectorTables(snapshot, patternCount),
     successions: successionPairs(snapshot),
@@ -86,19 +86,30 @@ function setBit(words: Uint32Array, base: number, bit: number): void {
   words[index] = words[index]! | (1 << (bit & 31));
 }
 
-/** Patterns of the rule sets: each one's ascend, as in the snapshot. */
+/** Patterns of the rule sets: each one's ascend, as in the snapshot. A bitmap is never larger than the list that it stands beside. */
 function allowedTables(
   ruleSets: PolicySnapshot['ruleSets'],
-): Pick<TablesImage, 'allowedFrom' | 'allowedPatterns'> {
+  patternWords: number,
+): Pick<TablesImage, 'allowedFrom' | 'allowedPatterns' | 'allowedBitsAt' | 'allowedBits'> {
   const count = ruleSets.reduce((sum, { patternIndexes }) => sum + patternIndexes.length, 0);
+  const isLong = ({ patternIndexes }: { readonly patternIndexes: readonly number[] }): boolean =>
+    patternIndexes.length > patternWords;
   const allowedFrom = new Uint32Array(ruleSets.length + 1);
   const allowedPatterns = new Uint32Array(count);
-  for (const [index, { patternIndexes }] of ruleSets.entries()) {
+  const allowedBitsAt = new Int32Array(ruleSets.length).fill(-1);
+  const allowedBits = new Uint32Array(ruleSets.filter(isLong).length * patternWords);
+  let bitsAt = 0;
+  for (const [index, ruleSet] of ruleSets.entries()) {
+    const { patternIndexes } = ruleSet;
     const from = allowedFrom[index]!;
     allowedPatterns.set(patternIndexes, from);
     allowedFrom[index + 1] = from + patternIndexes.length;
+    if (!isLong(ruleSet)) continue;
+    for (const pattern of patternIndexes) setBit(allowedBits, bitsAt, pattern);
+    allowedBitsAt[index] = bitsAt;
+    bitsAt += patternWords;
   }
-  return { allowedFrom, allowedPatterns };
+  return { allowedFrom, allowedPatterns, allowedBitsAt, allowedBits };
 }
 
 function serverRecords(snapshot: PolicySnapshot): Uint32Array {

@@ -30,6 +30,9 @@ export interface TablesImage {
    */
   readonly allowedFrom: Uint32Array;
   readonly allowedPatterns: Uint32Array;
+  /** Per rule set: where its bitmap over patterns begins in `allowedBits`, -1: it has none. Those have one that have a longer list. */
+  readonly allowedBitsAt: Int32Array;
+  readonly allowedBits: Uint32Array;
   /** Per pattern: the selector that trusted answers feed, 0 = none. */
   readonly sharedSelector: Uint32Array;
   /**

@@ -50,11 +50,19 @@ export class PolicyTables {
 
   /** Whether the rule set allows names of this accept set of the matcher's last answer. */
   isAllowed(ruleSet: RuleSetIndex, acceptSet: AcceptSet): boolean {
-    const { matchAll, allowedFrom, allowedPatterns } = this.#image;
+    const { matchAll, allowedFrom, allowedPatterns, allowedBitsAt, allowedBits } = this.#image;
     if (matchAll[ruleSet] === 1) return true;
     const { starts, members } = this.matcher.acceptSets;
     const set = starts[acceptSet]!;
     const setEnd = starts[acceptSet + 1]!;
+    const bits = allowedBitsAt[ruleSet]!;
+    if (bits >= 0) {
+      for (let i = set; i < setEnd; i++) {
+        const pattern = members[i]!;
+        if ((allowedBits[bits + (pattern >>> 5)]! & (1 << (pattern & 31))) !== 0) return true;
+      }
+      return false;
+    }
     const own = allowedFrom[ruleSet]!;
     const ownEnd = allowedFrom[ruleSet + 1]!;
     // Either may be one that others made long.
@@ -216,7 +224,7 @@ export class PolicyTables {
 
 /**
  * Whether two ascending lists have a number in common, of which `few` is the shorter one. The next place is sought in steps that
- * double: authors choose both lists, and a search of all the rest for each number would take ten times as long where they are mixed.
+ * double: authors choose both lists, and a search of all the rest for each number would take several times as long where they are mixed.
  */
 export function haveCommon(
   few: Int32Array | Uint32Array,
