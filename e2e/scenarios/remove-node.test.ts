@@ -111,16 +111,15 @@ const isReached = (): Promise<boolean> =>
 test('policy goes on without a process, and a configuration that still calls the gate keeps everything', async () => {
   const { node, tandem } = standard;
   await waitFor(() => existsSync(join(confDir, '00-tandem.conflist')), { what: 'the gate' });
+  // It outlasts `from_pod`, and then drops all ARP of bridged pods.
+  const hasArp = async (): Promise<boolean> =>
+    /^table arp tandem$/m.test((await footprint(node))['nft'] ?? '');
+  await waitFor(hasArp, { what: 'the tables of ARP' });
   const changed = await footprint(node);
   // What a node's Tandem changes, so that the comparison below sees it go.
   for (const part of Object.keys(atFirst).filter((each) => each !== 'bpffs')) {
     assert.notEqual(changed[part], atFirst[part], part);
   }
-  assert.match(
-    changed['nft'] ?? '',
-    /^table arp tandem$/m,
-    'which outlasts `from_pod` and then drops all ARP of bridged pods',
-  );
   await tandem.kill('proxy');
   await tandem.kill('agent');
   assert.equal(await isReached(), false);
