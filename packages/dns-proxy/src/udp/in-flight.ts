@@ -45,10 +45,6 @@ type InFlightOptions = Pick<
 
 /** Another member has taken the query over: nothing is to be sent. */
 export const claimed = -1;
-/** Another pod has the address of the client, or none: nothing is to be sent, and the slot is free. */
-export const gone = -2;
-/** The reply may be sent. */
-export const replying = 0;
 
 export class InFlight {
   readonly #o: InFlightOptions;
@@ -180,21 +176,22 @@ export class InFlight {
   }
 
   /**
-   * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. After `replying` the slot
-   * must be released.
+   * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. A reply may be
+   * sent if this returns true, and must be followed by the slot's release; false: another member has the query
+   * by now, or another pod the address.
    */
-  end(slot: QuerySlot, socket: SocketHandle): typeof replying | typeof claimed | typeof gone {
+  end(slot: QuerySlot, socket: SocketHandle): boolean {
     const { slots, counters } = this.#o;
     const isClients = this.#isAddressOfClient(slot);
     this.#giveBack(slot, socket);
     if (!isClients) {
       counters[counter.repliesToGonePods]!++;
       slots.forget(slot);
-      return gone;
+      return false;
     }
-    if (slots.reply(slot)) return replying;
+    if (slots.reply(slot)) return true;
     counters[counter.queriesClaimed]!++;
-    return claimed;
+    return false;
   }
 
   /** As `end`, and the pod gets no reply: the slot is free. */
