@@ -88,17 +88,14 @@ export class JudgeWatch {
   }
 }
 
-/**
- * Packets of the interfaces that both readings have, as many of each direction as of the other. A pod alone can send any number that the
- * node drops before `judge`: to a Service without endpoints, with a TTL of 1. A bypassed flow has answers.
- */
+/** Packets of the interfaces that both readings have. */
 function packetsBetween(before: readonly LinkCounts[], after: readonly LinkCounts[]): number {
   const earlier = new Map(before.map((each) => [each.ifindex, each]));
   let packets = 0;
   for (const { ifindex, received, sent } of after) {
     const first = earlier.get(ifindex);
     if (first === undefined) continue;
-    packets += 2 * Math.min((received - first.received) >>> 0, (sent - first.sent) >>> 0);
+    packets += ((received - first.received) >>> 0) + ((sent - first.sent) >>> 0);
   }
   return packets;
 }
