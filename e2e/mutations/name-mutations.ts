@@ -25,8 +25,8 @@ export const nameMutations: readonly Mutation[] = [
     [
       [
         'patterns of other namespaces keep those of the own one out',
-        'this.#sharedSelectors(acceptSet, row, 0, 0, out, offered);',
-        'this.#sharedSelectors(acceptSet, row, 1, 0, out, offered);',
+        'if (offers === out.length) break;',
+        'break;',
       ],
     ],
   ),

@@ -111,8 +111,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'what a namespace wants is learned as an offer',
     file: `${proxy}/policy/tables.ts`,
-    find: 'offered[count] = isOffered;',
-    replace: 'offered[count] = 1;',
+    find: 'offered.fill(0, 0, wanted);',
+    replace: 'offered.fill(1, 0, wanted);',
     breaks: [8],
     fromSeed: 31,
   },

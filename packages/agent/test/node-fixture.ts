@@ -53,7 +53,8 @@ import type { SourceObject } from '../src/source/read-documents.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
 
-const node: NodeContext = {
+/** A node without addresses. */
+export const bareNode: NodeContext = {
   nodeName: 'one',
   localAddresses: [],
   clusterCidrs: [],
@@ -242,7 +243,7 @@ export class FakeNode {
     faulty = 0,
   ): string {
     const state = corrupted(this.#builder.build(source), fault, faulty);
-    const compiled = this.#compilations.compile(state, node, ++this.#revision);
+    const compiled = this.#compilations.compile(state, bareNode, ++this.#revision);
     assert.ok(compiled !== null && compiled.fits);
     if (compiled !== this.#compilations.applied) this.#publish(compiled);
     const refused = this.#write(compiled, fault, faulty);

@@ -4,20 +4,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PolicyId } from '@tandem/core/ids';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import type { Compiled } from '@tandem/core/policy/model/desired';
 import { StableIds } from '@tandem/core/policy/model/stable-ids';
+import { bareNode } from '../../test/node-fixture.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { Compilations } from './compilations.ts';
-
-const node: NodeContext = {
-  nodeName: 'one',
-  localAddresses: [],
-  clusterCidrs: [],
-  serviceCidrs: [],
-  nodeLocalDns: [],
-  clusterName: 'default',
-};
 
 const pod = {
   apiVersion: 'v1',
@@ -45,7 +37,7 @@ function clusterWith(name: string): ClusterState {
 }
 
 function compiled(compilations: Compilations, name: string): Compiled {
-  const result = compilations.compile(clusterWith(name), node, 1);
+  const result = compilations.compile(clusterWith(name), bareNode, 1);
   assert.ok(result !== null);
   return result;
 }
@@ -88,14 +80,14 @@ test('one that endpoints have in part does, until another one is applied whole',
 test('what failed is compiled again though nothing changed, what is applied is not', () => {
   const compilations = new Compilations(StableIds.empty(), null);
   const cluster = clusterWith('a.test');
-  const first = compilations.compile(cluster, node, 1);
+  const first = compilations.compile(cluster, bareNode, 1);
   assert.ok(first !== null);
   compilations.begin(first);
   compilations.succeeded(first);
-  assert.equal(compilations.compile(cluster, node, 2), first);
+  assert.equal(compilations.compile(cluster, bareNode, 2), first);
   const other = clusterWith('b.test');
-  const second = compilations.compile(other, node, 2);
+  const second = compilations.compile(other, bareNode, 2);
   assert.notEqual(second, first);
   compilations.failed(ids(first));
-  assert.notEqual(compilations.compile(other, node, 2), first);
+  assert.notEqual(compilations.compile(other, bareNode, 2), first);
 });

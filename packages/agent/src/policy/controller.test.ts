@@ -5,22 +5,13 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
 import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { tdGroup } from '@tandem/datapath/abi.gen';
 import { Changes, loopTimers, wait } from '@tandem/runtime/task';
-import { podOf, policyOf, type Raw } from '../../test/node-fixture.ts';
+import { bareNode, podOf, policyOf, type Raw } from '../../test/node-fixture.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { type ControllerOptions, PolicyController } from './controller.ts';
 
-const node: NodeContext = {
-  nodeName: 'one',
-  localAddresses: [],
-  clusterCidrs: [],
-  serviceCidrs: [],
-  nodeLocalDns: [],
-  clusterName: 'default',
-};
 const raws: readonly Raw[] = [
   { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } },
   podOf(0),
@@ -55,7 +46,7 @@ function options(ensureJudging: () => void): ControllerOptions {
     keeper: { loadIds: () => StableIds.empty(), keep: nothing, keepIds: nothing },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     quotaNamespace: 1000,
-    nodeContext: () => node,
+    nodeContext: () => bareNode,
     served: null,
   } as unknown as ControllerOptions;
 }

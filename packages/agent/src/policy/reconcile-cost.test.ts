@@ -10,7 +10,6 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { BpfMap, mapFlag, mapType } from '@tandem/bpf-loader-node/map';
 import { type NamespaceId, noPolicy } from '@tandem/core/ids';
-import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
 import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import {
   tdClass,
@@ -25,7 +24,7 @@ import {
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
 import { Changes, loopTimers, wait } from '@tandem/runtime/task';
-import { podOf, policyOf } from '../../test/node-fixture.ts';
+import { bareNode, podOf, policyOf } from '../../test/node-fixture.ts';
 import { comparedEntriesMax } from '../limits.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { type ControllerOptions, PolicyController } from './controller.ts';
@@ -34,15 +33,6 @@ const pods = 10;
 const cidrsOfPod = 5000;
 const entries = pods * cidrsOfPod;
 const budgetMs = 20;
-
-const node: NodeContext = {
-  nodeName: 'one',
-  localAddresses: [],
-  clusterCidrs: [],
-  serviceCidrs: [],
-  nodeLocalDns: [],
-  clusterName: 'default',
-};
 
 const cidrOf = (n: number): string => `20.${n >> 14}.${(n >> 6) & 255}.${(n & 63) * 4}/32`;
 const cidrsOf = (pod: number): string[] =>
@@ -204,7 +194,7 @@ function options(): ControllerOptions {
     keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve(), keepIds: nothing },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     quotaNamespace: 1000,
-    nodeContext: () => node,
+    nodeContext: () => bareNode,
     served: null,
   } as unknown as ControllerOptions;
 }

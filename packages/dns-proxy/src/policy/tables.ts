@@ -94,36 +94,43 @@ export class PolicyTables {
     offered: Uint8Array,
   ): number {
     if (!trusted) return this.#privateSelectors(acceptSet, policyId, out, offered);
-    const row = indexOfId(this.#image.namespaceIds, namespaceId);
-    const wanted = this.#sharedSelectors(acceptSet, row, 0, 0, out, offered);
-    // A namespace that these tables do not know is served by others soon.
-    return row < 0 ? wanted : this.#sharedSelectors(acceptSet, row, 1, wanted, out, offered);
+    return this.#sharedSelectors(acceptSet, namespaceId, out, offered);
   }
 
-  /** Appends those that policies of the namespace in `row` name (0: wanted), or those that they do not name (1: offered). */
+  /** In one pass, since authors make accept sets long: from the front what the namespace wants, from the back offers, of which it takes the place. */
   #sharedSelectors(
     acceptSet: AcceptSet,
-    row: number,
-    isOffered: 0 | 1,
-    from: number,
+    namespaceId: NamespaceId,
     out: Uint32Array,
     offered: Uint8Array,
   ): number {
-    const { sharedSelector, wantedPatterns, patternWords } = this.#image;
+    const { namespaceIds, sharedSelector, wantedPatterns, patternWords } = this.#image;
     const { starts, members } = this.matcher.acceptSets;
     const end = starts[acceptSet + 1]!;
+    // A namespace that these tables do not know is served by others soon.
+    const row = indexOfId(namespaceIds, namespaceId);
     const base = row * patternWords;
-    let count = from;
-    for (let i = starts[acceptSet]!; i < end && count < out.length; i++) {
+    let wanted = 0;
+    let offers = out.length;
+    for (let i = starts[acceptSet]!; i < end; i++) {
       const pattern = members[i]!;
       const selector = sharedSelector[pattern]!;
       if (selector === 0) continue;
       const word = row < 0 ? -1 : wantedPatterns[base + (pattern >>> 5)]!;
-      const isWanted = (word & (1 << (pattern & 31))) !== 0;
-      if (isWanted === (isOffered === 1)) continue;
-      offered[count] = isOffered;
-      out[count++] = selector;
+      if ((word & (1 << (pattern & 31))) === 0) {
+        if (offers > wanted) out[--offers] = selector;
+        continue;
+      }
+      if (wanted === offers) {
+        if (offers === out.length) break;
+        offers += 1;
+      }
+      out[wanted++] = selector;
     }
+    out.copyWithin(wanted, offers);
+    const count = wanted + out.length - offers;
+    offered.fill(0, 0, wanted);
+    offered.fill(1, wanted, count);
     return count;
   }
 

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The bound of what classes are made of. A class is a set of selectors, and authors of policies choose how many selectors match one
- * address, and how many addresses are told apart: without a bound, the product of both is in memory before anything is counted.
+ * The error for classes that have more selectors than a node may hold. Authors of policies choose how many selectors match an
+ * address and how many addresses differ. The product of both would fill the memory before the budgets of fit-costs.ts count it.
  */
 
 interface Made {

@@ -3,8 +3,9 @@
 
 /**
  * Compiles the policies that the node has room for. An object that asks for too much, or that compilation fails on, is left
- * out: the pods that it selects are denied, status names it, and all others are in force. The choice
- * depends on the cluster alone, so that others come into force as soon as an object shrinks or is removed.
+ * out: the pods that it selects are denied, status names it, and all others are in force. The choice depends on the cluster
+ * alone, so that others come into force as soon as an object shrinks or is removed. An object that is left out for its peers or names
+ * (ClassOverflow, SelectorOverflow) stays out until any policy changes, because to compile with it takes seconds.
  */
 
 import { MapFollower } from '../../change-map.ts';
@@ -199,7 +200,7 @@ function isOverflow(error: unknown): error is ClassOverflow | SelectorOverflow {
   return error instanceof ClassOverflow || error instanceof SelectorOverflow;
 }
 
-/** As `choose`, of objects to which most of what has no room is due. */
+/** As `choose`, for a compilation that had no room for its result: the objects with the largest share in what it had made. */
 function chooseCrowding(
   state: ClusterState,
   error: ClassOverflow | SelectorOverflow,

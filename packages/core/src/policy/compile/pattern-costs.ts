@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Places that patterns take in the matcher of a node: nodes of its trie, where patterns with one end share those of the end. A
- * matcher without room leaves the longest patterns out, whose they ever are, so objects are left out before it comes to that.
+ * Nodes of the trie that the patterns of a node take in its matcher. Patterns with the same end share the nodes of that end. A full
+ * matcher rejects the longest patterns of all namespaces, so objects are left out before it is full.
  */
 
 import { bareStar, type Pattern } from '../../dns/pattern.ts';

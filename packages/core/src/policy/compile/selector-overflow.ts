@@ -2,9 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The bound of FQDN selectors of all policies of a node. Each takes an entry of the kernel's `policy` at least, and an id: pods that
- * other policies tell apart have policies of their own, with all the names of a policy that selects them all. So it is known that
- * there is no room before any is made.
+ * The bound of FQDN selectors of all policies of a node, checked before they are made. Each selector takes an id and at least one entry
+ * of the kernel's `policy`. Pods with different sets of policies have a compiled policy each, with all names of a policy that selects them all.
  */
 
 import { policyEntriesMax } from '../../limits.ts';
