@@ -20,6 +20,8 @@ const series = {
   upstreamErrors: 'tandem_dns_upstream_errors_total',
   /** Replies with more aliases than are followed. */
   aliasesOverLimit: 'tandem_dns_aliases_over_limit_total',
+  /** Replies that were not delivered because another pod has the address. */
+  repliesToGonePods: 'tandem_dns_replies_to_gone_pods_total',
   /** TCP connections to a server that sent what no query waits for. */
   junkConnections: 'tandem_dns_tcp_upstreams_junk_total',
   tcpConnections: 'tandem_dns_tcp_connections_total',

@@ -46,6 +46,8 @@ const help = {
   replySendErrors: 'replies that could not be sent to the pod',
   repliesUnsolicited: 'replies that match no query in flight (late, or forged)',
   repliesMismatched: 'replies whose question is not the one asked',
+  repliesToGonePods:
+    'replies over UDP that were not delivered because the address of the pod that asked is that of another one by now, or of none',
   repliesMalformed: 'replies that could not be parsed: delivered, nothing learned',
   repliesTruncated: 'replies over the UDP limit, delivered with TC=1',
   addressesLearned: 'addresses written to the datapath',

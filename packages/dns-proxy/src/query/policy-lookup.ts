@@ -72,6 +72,11 @@ export class PolicyLookup {
     this.#flush();
   }
 
+  /** Changes with the endpoints; odd while they change. As of the last `begin`. */
+  get endpointsGeneration(): number {
+    return this.#groupGeneration;
+  }
+
   /** Before a batch: empties the cache if endpoints or limiter slots changed. */
   begin(): void {
     const { generation } = this.#group;
@@ -116,6 +121,18 @@ export class PolicyLookup {
     );
   }
 
+  /** Whether the address, 4 words at `client` of `words`, is now the endpoint's. */
+  isAddressOf(endpointId: number, words: Uint32Array, client: number): boolean {
+    return (
+      this.#readEndpoint(words, client) && this.#endpointWords[tdEndpoint.id / 4] === endpointId
+    );
+  }
+
+  #readEndpoint(words: Uint32Array, client: number): boolean {
+    for (let i = 0; i < 4; i++) this.#endpointKeyWords[i] = words[client + i]!;
+    return this.#endpoints.lookupInto(this.#endpointKey, this.#endpointValue);
+  }
+
   #lookup(
     words: Uint32Array,
     client: number,
@@ -123,10 +140,7 @@ export class PolicyLookup {
     protocol: number,
     nowMs: number,
   ): Flow {
-    for (let i = 0; i < 4; i++) {
-      this.#endpointKeyWords[i] = words[client + i]!;
-    }
-    if (!this.#endpoints.lookupInto(this.#endpointKey, this.#endpointValue)) return unknownSource;
+    if (!this.#readEndpoint(words, client)) return unknownSource;
     const policyId = this.#endpointWords[tdEndpoint.policy_id / 4]! as PolicyId;
     const tables = this.#tables;
     if (tables === null || !tables.hasPolicy(policyId))

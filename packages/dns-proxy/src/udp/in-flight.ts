@@ -50,9 +50,12 @@ export class InFlight {
   readonly #o: InFlightOptions;
   readonly #server = new Uint8Array(16);
   readonly #serverWords = new Uint32Array(this.#server.buffer);
+  /** By slot: `endpointsGeneration` when its query was decided on. */
+  readonly #generations: Int32Array;
 
   constructor(options: InFlightOptions) {
     this.#o = options;
+    this.#generations = new Int32Array(options.slots.startedUs.length);
   }
 
   /**
@@ -85,6 +88,7 @@ export class InFlight {
       counters[counter.queriesClaimed]!++;
       return claimed;
     }
+    this.#generations[slot] = lookup.endpointsGeneration;
     lookup.limits.begin(facts.endpointSlot, facts.policySlot);
     pool.sent(words[at + slotUpstream]!, batch.monotonicNs / 1e6);
     // Only now: who finds the slot received and not in flight takes its message as it came.
@@ -174,11 +178,17 @@ export class InFlight {
   /**
    * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. A reply may be
    * sent if this returns true, and must be followed by the slot's release; false: another member has the query
-   * by now.
+   * by now, or another pod the address.
    */
   end(slot: QuerySlot, socket: SocketHandle): boolean {
     const { slots, counters } = this.#o;
+    const isClients = this.#isAddressOfClient(slot);
     this.#giveBack(slot, socket);
+    if (!isClients) {
+      counters[counter.repliesToGonePods]!++;
+      slots.forget(slot);
+      return false;
+    }
     if (slots.reply(slot)) return true;
     counters[counter.queriesClaimed]!++;
     return false;
@@ -188,6 +198,19 @@ export class InFlight {
   forget(slot: QuerySlot): void {
     this.#giveBack(slot, 0);
     this.#o.slots.forget(slot);
+  }
+
+  /** `judge` lets replies of ours through, so one that comes late must not reach the pod that has the address by now (rule 18). */
+  #isAddressOfClient(slot: QuerySlot): boolean {
+    const { slots, lookup } = this.#o;
+    lookup.begin();
+    const { endpointsGeneration } = lookup;
+    const isSteady = (endpointsGeneration & 1) === 0;
+    if (isSteady && this.#generations[slot] === (endpointsGeneration | 0)) return true;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const endpointId = lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!;
+    return lookup.isAddressOf(endpointId, words, at + slotClient);
   }
 
   #giveBack(slot: QuerySlot, answeredOn: number): void {
