@@ -19,7 +19,7 @@ import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
-import type { InFlight } from './in-flight.ts';
+import { type InFlight, replying } from './in-flight.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { UdpShared } from './shared.ts';
 import type { Timeouts } from './timeouts.ts';
@@ -179,7 +179,7 @@ export class Forwards {
   #answerUnreachable(slot: QuerySlot): void {
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
     inFlight.read(slot, this.#facts, query);
-    if (!inFlight.end(slot, 0)) return;
+    if (inFlight.end(slot, 0) !== replying) return;
     countOutcome(counters, outcome.unreachable);
     report.failed(this.#facts, query, batch);
     if (this.#replies === batchMax) this.#flushReplies();

@@ -45,6 +45,10 @@ type InFlightOptions = Pick<
 
 /** Another member has taken the query over: nothing is to be sent. */
 export const claimed = -1;
+/** Another pod has the address of the client, or none: nothing is to be sent, and the slot is free. */
+export const gone = -2;
+/** The reply may be sent. */
+export const replying = 0;
 
 export class InFlight {
   readonly #o: InFlightOptions;
@@ -176,22 +180,21 @@ export class InFlight {
   }
 
   /**
-   * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. A reply may be
-   * sent if this returns true, and must be followed by the slot's release; false: another member has the query
-   * by now, or another pod the address.
+   * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. After `replying` the slot
+   * must be released.
    */
-  end(slot: QuerySlot, socket: SocketHandle): boolean {
+  end(slot: QuerySlot, socket: SocketHandle): typeof replying | typeof claimed | typeof gone {
     const { slots, counters } = this.#o;
     const isClients = this.#isAddressOfClient(slot);
     this.#giveBack(slot, socket);
     if (!isClients) {
       counters[counter.repliesToGonePods]!++;
       slots.forget(slot);
-      return false;
+      return gone;
     }
-    if (slots.reply(slot)) return true;
+    if (slots.reply(slot)) return replying;
     counters[counter.queriesClaimed]!++;
-    return false;
+    return claimed;
   }
 
   /** As `end`, and the pod gets no reply: the slot is free. */

@@ -28,6 +28,7 @@ import {
 } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
+import { claimed, gone } from './in-flight.ts';
 import type { UdpParts } from './parts.ts';
 import type { SocketHandle } from './upstream-sockets.ts';
 
@@ -115,7 +116,10 @@ export class UdpReplies {
     // Another member may have taken the query over while this process waited for a CPU, and ask again: this answer is
     // delivered, and the pod may get two.
     const nowMs = batch.monotonicNs / 1e6;
-    if (!inFlight.end(slot, socket) && !mayAskAgain(lookup, query, this.#facts, nowMs)) return;
+    const ended = inFlight.end(slot, socket);
+    // Not asked again whose it is: the slot is free by now, and would be freed twice.
+    if (ended === gone) return;
+    if (ended === claimed && !mayAskAgain(lookup, query, this.#facts, nowMs)) return;
     const isTruncated = (rx[record + RX_FLAGS]! & RX_FLAG_TRUNCATED) !== 0;
     const mayLearn = match === matchExact && !isTruncated;
     answers.accept(memory, start, length, mayLearn, this.#facts, query, reply, batch);
