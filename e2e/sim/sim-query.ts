@@ -14,6 +14,7 @@ export const excuses = [
   'nobody else lived when its socket closed',
   'the members had not linked yet',
   'the journal was full',
+  'another pod has its address',
   'the client closed',
   'its connection ended with its member',
   'its connection was closed between two queries',
