@@ -377,6 +377,14 @@ export const mutations: readonly Mutation[] = [
     fromSeed: 303,
   },
   {
+    name: 'a late reply goes to the pod that has the address by then',
+    file: `${proxy}/udp/in-flight.ts`,
+    find: 'const isClients = this.#isAddressOfClient(slot);',
+    replace: 'const isClients = true;',
+    breaks: [4],
+    fromSeed: 100,
+  },
+  {
     name: 'a query that is asked again keeps its old id',
     file: `${proxy}/udp/in-flight.ts`,
     find: '    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);\n    counters[counter.queriesAskedAgain]!++;',

@@ -111,6 +111,7 @@ export class Oracle {
       client,
       isSent: client === null,
       policies: [],
+      endpoints: [],
       tcpServer: null,
       startedNs: 0,
       answerer: '',
@@ -145,6 +146,7 @@ export class Oracle {
       return;
     }
     query.forwards += 1;
+    query.endpoints.push(...this.pods.endpointsSince(query.pod, judgedNs));
     if (server !== query.server) this.fail(2, `query ${query.number} goes to server ${server}`);
     if (!hasQuestion(memory, at, query))
       this.fail(2, `query ${query.number} is forwarded with another's question`);

@@ -40,7 +40,17 @@ export class ReplyCheck {
     if (query === undefined) return;
     const rcode = memory[at + 3]! & 15;
     this.#world.trace.note('answers', query.number, rcode, 0, worker.life.name);
-    if (rcode === rcodeNoError) this.#checkLearned(worker, query, memory, at);
+    if (rcode !== rcodeNoError) return;
+    this.#checkPod(worker, query);
+    this.#checkLearned(worker, query, memory, at);
+  }
+
+  /** The address is still that of an endpoint for which the query was sent (safety rule 18). */
+  #checkPod(worker: SimWorker, query: SimQuery): void {
+    const { oracle } = this.#world;
+    const now = oracle.pods.endpointsSince(query.pod, worker.repliesNs);
+    if (!now.some((endpoint) => query.endpoints.includes(endpoint)))
+      oracle.fail(4, `query ${query.number} is answered to another pod`);
   }
 
   /** A framed reply on the connection of its query. */

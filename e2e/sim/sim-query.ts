@@ -54,6 +54,8 @@ export interface SimQuery {
   isSent: boolean;
   /** Policies that may have let it pass. */
   policies: readonly number[];
+  /** Endpoints for which it was sent to the server over UDP. */
+  readonly endpoints: number[];
   /** Where it was sent last, over TCP, and when it was sent first. */
   tcpServer: QueryServer | null;
   startedNs: number;

@@ -65,6 +65,8 @@ export class SimWorker {
   policy: PolicyOfVariant | null = null;
   /** When the turn, or the batch in it, began: what was judged then was judged by the policy of then. */
   judgedNs = 0;
+  /** When it read the replies of servers that it handles. */
+  repliesNs = 0;
   readonly tcp: WorkerTcp;
   readonly #system: SimSystem;
   readonly #worker: DnsWorker;
@@ -307,6 +309,7 @@ export class SimWorker {
     const { upstreams } = this.#system;
     for (const [i, reply] of replies.entries()) upstreams.receive(i, reply);
     this.#system.readInto(upstreams.clock);
+    this.repliesNs = this.life.world.nowNs;
     upstreams.deliver(handle, replies.length);
     for (const { query } of replies) this.#checkDone(query, 'has an answer that is not passed on');
   }
