@@ -217,6 +217,11 @@ export class Oracle {
     }
   }
 
+  /** Whether the address of its pod was that of more than one endpoint since it was asked. */
+  hasOtherPod({ pod, askedNs }: SimQuery): boolean {
+    return new Set(this.pods.endpointsSince(pod, askedNs)).size > 1;
+  }
+
   /** When all is healed and quiet: what was taken in was answered, or is excused. */
   settle(): void {
     for (const query of this.queries) {

@@ -325,14 +325,10 @@ export class SimWorker {
     }
   }
 
-  /** No other member took the query over: it is answered, unless it was given up before, or another pod has the address by now. */
-  #checkDone(query: SimQuery, otherwise: string): void {
-    const { number, pod, askedNs, answers, excuse, copies } = query;
-    if (answers > 0 || excuse !== null) return;
-    const { oracle } = this.life.world;
-    const endpoints = new Set(oracle.pods.endpointsSince(pod, askedNs));
-    if (endpoints.size > 1) oracle.excuse(query, 'another pod has its address');
-    else if (copies === 0) oracle.fail(2, `query ${number} ${otherwise}`);
+  /** Nobody took the query over: it is answered, unless it was given up before. */
+  #checkDone({ number, answers, excuse, copies }: SimQuery, otherwise: string): void {
+    if (answers === 0 && excuse === null && copies === 0)
+      this.life.world.oracle.fail(2, `query ${number} ${otherwise}`);
   }
 
   #forward(socket: UpstreamSocket, record: number): void {

@@ -72,9 +72,14 @@ export class PolicyLookup {
     this.#flush();
   }
 
-  /** Changes with the endpoints; odd while they change. As of the last `begin`. */
+  /** Of the endpoints by which flows are decided since the last `begin`; odd: they were being changed. */
   get endpointsGeneration(): number {
     return this.#groupGeneration;
+  }
+
+  /** Whether endpoints are as they were in this generation. */
+  isAsOf(generation: number): boolean {
+    return (generation & 1) === 0 && this.#group.generation >>> 0 === generation;
   }
 
   /** Before a batch: empties the cache if endpoints or limiter slots changed. */

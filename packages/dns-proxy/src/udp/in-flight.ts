@@ -55,11 +55,11 @@ export class InFlight {
   readonly #server = new Uint8Array(16);
   readonly #serverWords = new Uint32Array(this.#server.buffer);
   /** By slot: `endpointsGeneration` when its query was decided on. */
-  readonly #generations: Int32Array;
+  readonly #generations: Uint32Array;
 
   constructor(options: InFlightOptions) {
     this.#o = options;
-    this.#generations = new Int32Array(options.slots.startedUs.length);
+    this.#generations = new Uint32Array(options.slots.startedUs.length);
   }
 
   /**
@@ -188,7 +188,8 @@ export class InFlight {
     const isClients = this.#isAddressOfClient(slot);
     this.#giveBack(slot, socket);
     if (!isClients) {
-      counters[counter.repliesToGonePods]!++;
+      const isLost = slots.isLost(slot);
+      counters[isLost ? counter.queriesClaimed : counter.repliesToGonePods]!++;
       slots.forget(slot);
       return gone;
     }
@@ -206,10 +207,7 @@ export class InFlight {
   /** `judge` lets replies of ours through, so one that comes late must not reach the pod that has the address by now (rule 18). */
   #isAddressOfClient(slot: QuerySlot): boolean {
     const { slots, lookup } = this.#o;
-    lookup.begin();
-    const { endpointsGeneration } = lookup;
-    const isSteady = (endpointsGeneration & 1) === 0;
-    if (isSteady && this.#generations[slot] === (endpointsGeneration | 0)) return true;
+    if (lookup.isAsOf(this.#generations[slot]!)) return true;
     const { words } = slots;
     const at = slots.wordOf(slot);
     const endpointId = lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!;

@@ -34,12 +34,9 @@ test('a reply that the address has no pod for frees its slot once, also if by th
   slots.words[at + slotQuestionEnd] = 17;
   slots.words[at + slotUpstreamId] = id;
   const sent: number[] = [];
-  let generation = 2;
   const lookup = {
     begin: () => undefined,
-    get endpointsGeneration() {
-      return generation;
-    },
+    isAsOf: () => false,
     // The agent writes the map in between, or a new pod got the owner slot of the former one.
     isAddressOf: () => false,
     flowOf: () => 0,
@@ -67,7 +64,6 @@ test('a reply that the address has no pod for frees its slot once, also if by th
   };
   const inFlight = new InFlight(options as unknown as UdpParts);
   inFlight.isSent = () => true;
-  generation = 4;
   const replies = new UdpReplies({ ...options, inFlight } as unknown as UdpParts);
   const { rx } = options.upstreams;
   rx[RX_LENGTH] = 17;
