@@ -385,6 +385,14 @@ export const mutations: readonly Mutation[] = [
     fromSeed: 100,
   },
   {
+    name: 'a query is taken over for the pod that has the address by then',
+    file: `${proxy}/journal/replay.ts`,
+    find: '!isTorn && this.#isGone(words, from / 4)',
+    replace: 'false',
+    breaks: [4],
+    fromSeed: 120,
+  },
+  {
     name: 'a query that is asked again keeps its old id',
     file: `${proxy}/udp/in-flight.ts`,
     find: '    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);\n    counters[counter.queriesAskedAgain]!++;',

@@ -146,7 +146,8 @@ export class Oracle {
       return;
     }
     query.forwards += 1;
-    query.endpoints.push(...this.pods.endpointsSince(query.pod, judgedNs));
+    if (query.forwards === 1)
+      query.endpoints.push(...this.pods.endpointsSince(query.pod, judgedNs));
     if (server !== query.server) this.fail(2, `query ${query.number} goes to server ${server}`);
     if (!hasQuestion(memory, at, query))
       this.fail(2, `query ${query.number} is forwarded with another's question`);

@@ -54,7 +54,7 @@ export interface SimQuery {
   isSent: boolean;
   /** Policies that may have let it pass. */
   policies: readonly number[];
-  /** Endpoints for which it was sent to the server over UDP. */
+  /** Endpoints for which it was sent to the server first, over UDP. */
   readonly endpoints: number[];
   /** Where it was sent last, over TCP, and when it was sent first. */
   tcpServer: QueryServer | null;

@@ -51,20 +51,9 @@ export class SimRegion extends JournalRegion {
       const query = this.#queryIn(slot, stateOf(from));
       const isOld = nowNs - (query?.askedNs ?? Infinity) >= boundNs;
       if (isOld) oracle.excuse(query, 'in hand for longer than the bound');
-      else if (this.#isWithheld(stateOf(from), query))
+      else if (stateOf(from) === IN_FLIGHT && query !== undefined && oracle.hasOtherPod(query))
         oracle.excuse(query, 'another pod has its address');
     }
-  }
-
-  /** Its own member gives it up because the pod that asked is not at its address any more. */
-  #isWithheld(state: number, query: SimQuery | undefined): boolean {
-    const { life } = this.#user;
-    return (
-      state === IN_FLIGHT &&
-      this.member === life.index &&
-      query !== undefined &&
-      life.world.oracle.hasOtherPod(query)
-    );
   }
 
   #queryIn(slot: QuerySlot, state: number): SimQuery | undefined {

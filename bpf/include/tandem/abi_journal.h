@@ -52,7 +52,9 @@ struct td_journal_slot {
 	__u32 length;      /* bytes of `message` */
 	__u32 client_id;   /* the query's own id; that in `message` may be the one sent upstream */
 	__u32 received_ms; /* CLOCK_MONOTONIC, wraps: compare by signed difference */
-	__u32 reserved[4];
+	__u32 endpoint_id;   /* of the pod that asked; of this query only if `endpoint_ms` is `received_ms` */
+	__u32 endpoint_ms;
+	__u32 reserved[2];
 	__u32 owner[16];   /* the owner's notes */
 	/* Written by the kernel, as by recvmsg(2): the address last. Valid in RECEIVING. */
 	__u8 name[32];     /* struct sockaddr_in or sockaddr_in6; family 0: nothing was received */

@@ -183,6 +183,8 @@ test('journal and listeners', () => {
     length: 36,
     client_id: 40,
     received_ms: 44,
+    endpoint_id: 48,
+    endpoint_ms: 52,
     owner: 64,
     name: 128,
     control: 160,

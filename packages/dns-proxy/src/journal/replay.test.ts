@@ -5,30 +5,60 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { counter, createSharedCounters } from '../counters.ts';
 import { replaysPerTurn } from '../limits.ts';
-import { JournalRegion, regionBytes } from './region.ts';
+import { JournalRegion, type QuerySlot, regionBytes } from './region.ts';
 import { JournalReplay } from './replay.ts';
-import { QuerySlots, slotLength, slotReceivedMs } from './slots.ts';
+import { QuerySlots, slotEndpointId, slotEndpointMs, slotLength, slotReceivedMs } from './slots.ts';
 
-test('many queries of another member are taken over in turns, each once', () => {
-  const memory = new ArrayBuffer(2 * regionBytes);
+const nowNs = 1e12;
+
+/** Queries in flight of member 1 in the second region of `memory`, each of the endpoint with the number of its slot. */
+function inFlightOf(memory: ArrayBuffer, count: number): QuerySlots {
   const theirs = new QuerySlots(new JournalRegion(memory, 1, regionBytes));
-  const nowNs = 1e12;
-  const inHand = 2 * replaysPerTurn + 10;
-  for (let i = 0; i < inHand; i++) {
+  for (let i = 0; i < count; i++) {
     const slot = theirs.take();
     theirs.receive(slot);
     const at = theirs.wordOf(slot);
     theirs.words[at + slotLength] = 12;
     theirs.words[at + slotReceivedMs] = nowNs / 1e6;
+    theirs.words[at + slotEndpointId] = slot;
+    theirs.words[at + slotEndpointMs] = nowNs / 1e6;
     theirs.filled(slot, 12);
     assert.ok(theirs.arm(slot, nowNs / 1000));
   }
+  return theirs;
+}
+
+test('a query of a pod that is not at its address any more is not taken over, unless an older version has not noted the pod', () => {
+  const memory = new ArrayBuffer(2 * regionBytes);
+  const theirs = inFlightOf(memory, 3);
+  theirs.words[theirs.wordOf(2 as QuerySlot) + slotEndpointMs] = 0;
+  const counters = createSharedCounters();
+  let replayed = 0;
+  const replay = new JournalReplay({
+    slots: new QuerySlots(new JournalRegion(memory, 0)),
+    region: () => theirs.region,
+    counters,
+    isAddressOf: (endpointId) => endpointId === 1,
+    begin: () => undefined,
+    replay: () => replayed++,
+    end: () => undefined,
+  });
+  for (let i = 0; i < 2; i++) replay.takeOver(1, nowNs, nowNs);
+  assert.equal(replayed, 2);
+  assert.equal(counters[counter.repliesToGonePods], 1, 'the one of slot 0, whose slot is free');
+});
+
+test('many queries of another member are taken over in turns, each once', () => {
+  const memory = new ArrayBuffer(2 * regionBytes);
+  const inHand = 2 * replaysPerTurn + 10;
+  const theirs = inFlightOf(memory, inHand);
   const replayed: number[] = [];
   const counters = createSharedCounters();
   const replay = new JournalReplay({
     slots: new QuerySlots(new JournalRegion(memory, 0)),
     region: () => theirs.region,
     counters,
+    isAddressOf: () => true,
     begin: () => undefined,
     replay: (slot) => replayed.push(slot),
     end: () => undefined,

@@ -36,6 +36,9 @@ export const slotClientPort: number = tdJournalSlot.client_port / 4;
 export const slotLength: number = tdJournalSlot.length / 4;
 export const slotClientId: number = tdJournalSlot.client_id / 4;
 export const slotReceivedMs: number = tdJournalSlot.received_ms / 4;
+/** Endpoint that asked, and `slotReceivedMs` again: an older version leaves both as they were. */
+export const slotEndpointId: number = tdJournalSlot.endpoint_id / 4;
+export const slotEndpointMs: number = tdJournalSlot.endpoint_ms / 4;
 const owner = tdJournalSlot.owner / 4;
 export const slotUpstream: number = owner;
 export const slotUpstreamId: number = owner + 1;

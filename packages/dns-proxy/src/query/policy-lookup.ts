@@ -72,7 +72,7 @@ export class PolicyLookup {
     this.#flush();
   }
 
-  /** Of the endpoints by which flows are decided since the last `begin`; odd: they were being changed. */
+  /** Generation of the endpoints by which flows are decided since the last `begin`; odd: they were being changed. */
   get endpointsGeneration(): number {
     return this.#groupGeneration;
   }

@@ -18,6 +18,8 @@ import {
   slotClientId,
   slotClientPort,
   slotEndpoint,
+  slotEndpointId,
+  slotEndpointMs,
   slotFormerId,
   slotFormerUpstream,
   slotLength,
@@ -25,6 +27,7 @@ import {
   slotPolicy,
   slotPolicySlot,
   slotQuestionEnd,
+  slotReceivedMs,
   slotServer,
   slotTables,
   slotTrusted,
@@ -77,6 +80,8 @@ export class InFlight {
     if (!this.#takeId(slot, at, pool.draw(server, batch.number, nowMs))) return outcome.noSocket;
     const { words } = slots;
     words[at + slotLength] = query.messageEnd;
+    words[at + slotEndpointId] = lookup.limits.endpoints.ownerId[facts.endpointSlot]!;
+    words[at + slotEndpointMs] = words[at + slotReceivedMs]!;
     words[at + slotEndpoint] = facts.endpointSlot;
     words[at + slotPolicySlot] = facts.policySlot;
     words[at + slotPolicy] = facts.policyId;
@@ -210,8 +215,7 @@ export class InFlight {
     if (lookup.isAsOf(this.#generations[slot]!)) return true;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const endpointId = lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!;
-    return lookup.isAddressOf(endpointId, words, at + slotClient);
+    return lookup.isAddressOf(words[at + slotEndpointId]!, words, at + slotClient);
   }
 
   #giveBack(slot: QuerySlot, answeredOn: number): void {
