@@ -25,6 +25,8 @@ export interface Suite {
   readonly program: ProgramName;
   /** Tests that are left out, and why; '': none. */
   readonly leftOut: string;
+  /** A run of all specs that has fewer has lost some. */
+  readonly specsMin: number;
   /** Beside the kubeconfig. `reportFile`: for the report that the suite itself writes, if it does. */
   args(focus: string, reportFile: string): readonly string[];
   /** Takes line after line of the output; gives what ended with this one. */
@@ -37,9 +39,11 @@ const networkPolicy: Suite = {
   title: "Kubernetes' NetworkPolicy specs",
   fileName: 'network-policy-specs',
   program: 'netpol',
-  leftOut: '',
+  leftOut: 'SCTPConnectivity, for which the bed has no kernel module',
+  specsMin: 47,
   args: (focus) => [
-    ...['--provider=skeleton', '--ginkgo.v'],
+    // Without focus or skip the suite skips each `[Feature:...]`, which is all but two of them.
+    ...['--provider=skeleton', '--ginkgo.v', '--ginkgo.skip=SCTPConnectivity'],
     ...(focus === '' ? [] : [`--ginkgo.focus=${focus}`]),
   ],
   reader: () => {
@@ -63,6 +67,7 @@ const clusterNetworkPolicy: Suite = {
   fileName: 'cluster-network-policy-conformance',
   program: 'network-policy-api',
   leftOut: 'the feature ClusterNetworkPolicyEgressNodePeers, which Tandem does not support',
+  specsMin: 105,
   args: (focus, reportFile) => [
     // results as they come
     '-test.v=test2json',

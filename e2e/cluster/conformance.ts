@@ -68,7 +68,11 @@ export async function conformance(
   log.end();
   progress.say(`${summary(outcomes)}; exit code ${status}`);
   if (save) saveResult(suite, config, outcomes, reportFile);
-  const isConformant = outcomes.length > 0 && outcomes.every(({ result }) => result !== 'failed');
+  const specsMin = focus === '' ? suite.specsMin : 1;
+  if (outcomes.length < specsMin)
+    progress.say(`${outcomes.length} specs ended, of at least ${specsMin}: some were not run`);
+  const isConformant =
+    outcomes.length >= specsMin && outcomes.every(({ result }) => result !== 'failed');
   return status === 0 && isConformant ? 0 : 1;
 }
 
