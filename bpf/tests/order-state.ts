@@ -44,6 +44,8 @@ export class OrderState {
   readonly over: readonly number[];
   readonly freePairs: number;
   readonly usedPairs: number;
+  /** Pages of `fqdn` beside the first of their address. */
+  readonly extraPages: number;
   readonly #pairs: DataView;
   readonly #fixture: Fixture;
 
@@ -59,6 +61,7 @@ export class OrderState {
     const at = structs.layout('td_order').fields.get('space');
     assert.ok(at !== undefined);
     this.usedPairs = field('used_pairs');
+    this.extraPages = field('extra_pages') | 0;
     const space = (number: number): Uint8Array =>
       value.subarray(at.offset + number * spaceBytes, at.offset + (number + 1) * spaceBytes);
     const of = (number: number, name: string): number =>

@@ -66,9 +66,29 @@ export function counted(fixture: Fixture): Record<number, number> {
   return used;
 }
 
+/** Each address has no more pages than its pairs need, none of them dead, and those beside the first are counted. */
+function assertPacked(fixture: Fixture, slots: ReadonlyMap<string, readonly StoredSlot[]>): void {
+  const { structs } = fixture;
+  const slotsPerPage = structs.layout('td_fqdn').fields.get('slot')?.count ?? 0;
+  const pages = new Map<string, number>();
+  for (const [key, value] of fixture.map('fqdn').entries()) {
+    const address = addressText(structs.slice('td_fqdn_key', key, 'addr'));
+    assert.equal(structs.read('td_fqdn', value, 'dead'), 0, `${address} has a dead page`);
+    pages.set(address, (pages.get(address) ?? 0) + 1);
+  }
+  let extra = 0;
+  for (const [address, count] of pages) {
+    const pairs = slots.get(address)?.length ?? 0;
+    assert.equal(count, Math.ceil(pairs / slotsPerPage), `${pairs} pairs of ${address}`);
+    extra += count - 1;
+  }
+  assert.equal(new OrderState(fixture).extraPages, extra, 'pages beside the first');
+}
+
 /** Order, slots and counts say the same. */
 export function assertWhole(fixture: Fixture): void {
   const slots = allSlots(fixture);
+  assertPacked(fixture, slots);
   new OrderState(fixture).assertWhole(slots);
   const expected: Record<number, number> = {};
   for (const { selector, namespaceId } of [...slots.values()].flat()) {

@@ -3,7 +3,7 @@
 
 /** Breaks of the rules for names: what an answer teaches, for whom, and who pays for it. */
 
-import { type Mutation, of } from './mutation.ts';
+import { inTests, type Mutation, of } from './mutation.ts';
 
 export const nameMutations: readonly Mutation[] = [
   ...of(
@@ -30,4 +30,19 @@ export const nameMutations: readonly Mutation[] = [
       ],
     ],
   ),
+  ...of(17, 'bpf/include/tandem/fqdn_pack.h', inTests('learn', 'fqdn-moves'), [
+    ['an address keeps pages for which it has no pairs', '\tlast_slot_moves(&pages, filled);', ''],
+    [
+      'a pair that moves loses the time of its use',
+      'source->last_used_ns - target->last_used_ns',
+      'target->last_used_ns - source->last_used_ns',
+    ],
+  ]),
+  ...of(17, 'bpf/src/judge_policy.h', inTests('fqdn-moves'), [
+    [
+      'a pair that moves past the search is not found',
+      '(fqdn_may_have_moved(&j->packet.destination, &search) &&',
+      '(false &&',
+    ],
+  ]),
 ];

@@ -231,7 +231,7 @@ struct td_fqdn {
 	 * judge's own: the slots whose use it has noted in `fqdn_live` in that second.
 	 */
 	__u64 last_used_ns;
-	__u32 more;         /* another page exists; never reset while the address is stored */
+	__u32 more;         /* another page exists */
 	__u32 page;         /* copy of the key's page */
 	struct td_fqdn_slot slot[TD_FQDN_SELECTORS_MAX];
 };

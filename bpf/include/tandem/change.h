@@ -14,7 +14,7 @@
 #include <tandem/counters.h>
 #include <tandem/fqdn_fills.h>
 #include <tandem/fqdn_live.h>
-#include <tandem/fqdn_write.h>
+#include <tandem/fqdn_pack.h>
 #include <tandem/order.h>
 #include <tandem/quota.h>
 
@@ -112,6 +112,8 @@ __noinline int victim_remove(const struct pair_name *victim)
 	bpf_spin_unlock(&first->lock);
 	if (is_empty)
 		pages_delete(&pages, &holder);
+	else
+		pages_pack(&victim->addr);
 	if (is_last)
 		live_forget(&victim->addr, victim->selector);
 	quota_give_back(victim->selector);
@@ -281,6 +283,7 @@ __noinline int change_add(struct change *change)
 		if (change->strays > TD_STRAY_ATTEMPTS) {
 			slot_free(slot);
 			bpf_spin_unlock(&first->lock);
+			pages_pack(&change->name.addr);
 			quota_give_back(change->name.selector);
 			change->strays = 0;
 			return TD_AGAIN;
@@ -351,6 +354,7 @@ __noinline int change_free(struct change *change)
 		slot_free(slot);
 		is_last = slot_find(&pages, selector, 0, 0) == NULL;
 		bpf_spin_unlock(&first->lock);
+		pages_pack(&change->name.addr);
 		change->name.selector = selector;
 		slot_forget(&change->name, word, is_last);
 		count(TD_COUNT_LEARN_REMOVED);
@@ -382,8 +386,11 @@ static __always_inline void change_apply(struct change *change)
 	/* The end was not reached because another writer is deleting a page: our part is done. */
 	if (change->result == TD_LEARN_REFUSED_BUSY && change->has_freed)
 		change->result = TD_LEARN_OK;
-	if (change->result < 0)
+	if (change->result < 0 || change->holder.has_made)
 		pages_abandon(&change->holder);
+	/* others may have freed slots meanwhile, so that the page that we made has no slot */
+	if (change->holder.has_made)
+		pages_pack(&change->name.addr);
 	if (change->result == TD_LEARN_REFUSED_SELECTORS)
 		order_count_refusal(change->name.space);
 	if (change->name.place)

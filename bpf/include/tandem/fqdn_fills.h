@@ -34,14 +34,21 @@ static __always_inline __u32 fills_bucket(const struct td_addr *address)
 }
 _Static_assert(TD_SPACES_MAX == 1 << 12, "the hash has twelve bits");
 
-/* A slot of the address was filled. slot_fill() was a full barrier, so who sees the number sees the slot. */
-static __always_inline void fills_count(const struct td_addr *address)
+static __always_inline __u32 *fills_of(const struct td_addr *address)
 {
 	__u32 zero = 0;
 	struct td_order *order = bpf_map_lookup_elem(&learned_order, &zero);
 
-	if (order)
-		__sync_fetch_and_add(&order->space[fills_bucket(address)].filled, 1);
+	return order ? &order->space[fills_bucket(address)].filled : NULL;
+}
+
+/* A slot of the address was filled. slot_fill() was a full barrier, so who sees the number sees the slot. */
+static __always_inline void fills_count(const struct td_addr *address)
+{
+	__u32 *filled = fills_of(address);
+
+	if (filled)
+		__sync_fetch_and_add(filled, 1);
 }
 
 /* False: a `learn` that counts nothing has run since one that does, so nothing can be known. */

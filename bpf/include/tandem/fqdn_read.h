@@ -32,9 +32,6 @@ struct fqdn_search {
 	__u32 stamp; /* fills_stamp() before the search */
 };
 
-/* The part of last_used_ns that names slots. */
-#define TD_USED_SLOTS ((1ull << TD_FQDN_SELECTORS_MAX) - 1)
-
 static __always_inline bool page_is_of(struct td_fqdn *page, const struct td_addr *address, __u64 after)
 {
 	struct td_addr *self = (void *)&page->self + zero_after(after);
@@ -138,6 +135,20 @@ __noinline int fqdn_is_denied(const struct td_addr *address, struct fqdn_search 
 	denial = denial_of(&search->question, address);
 	return denial && denial_is(denial, &search->question, address, stamp,
 				   denial_time(search->now_ns));
+}
+
+/*
+ * The search found nothing. May it have missed a pair that moved to a slot which it had passed (pages_pack())? Then the next search
+ * has this stamp.
+ */
+__noinline int fqdn_may_have_moved(const struct td_addr *address, struct fqdn_search *search)
+{
+	__u32 stamp = search ? search->stamp : 0;
+
+	if (!address || !search)
+		return 0;
+	search->has_stamp = fills_stamp(address, &search->stamp) && search->has_stamp;
+	return !search->has_stamp || search->stamp != stamp;
 }
 
 /* The search found nothing. */

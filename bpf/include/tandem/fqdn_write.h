@@ -5,8 +5,8 @@
  *
  *   page 0 ---- its lock guards all pages of the address
  *     | more    a page is born `dead`, inserted, and cleared of `dead` by the writer that inserted it,
- *   page 1      under the lock; all pages die together, under the lock, when no slot is left, and are
- *     | more    deleted after that, page 0 last
+ *   page 1      under the lock; the last page dies, under the lock, when it has no slot, and is deleted
+ *     | more    after that; with the last slot all pages die together, and are deleted, page 0 last
  *   ...
  *
  * A pointer from a lookup may be stale: elements are reused at once, also for the same address. So under
@@ -26,6 +26,7 @@
 struct page_holder {
 	struct td_fqdn_key key;
 	__u32 token; /* `dead` of pages that we inserted and that are not alive yet; 0: we make none */
+	bool has_made; /* a page beside the first */
 };
 
 #define TD_PAGE_DEAD 1u
@@ -240,8 +241,10 @@ static __always_inline __s32 page_create(struct page_holder *holder, __u32 numbe
 	page->page = number;
 	holder->key.page = number;
 	error = bpf_map_update_elem(&fqdn, &holder->key, page, BPF_NOEXIST);
-	if (!error)
+	if (!error) {
 		extra_pages_add(number, 1);
+		holder->has_made |= number > 0;
+	}
 	return error == 0 || error == -EEXIST ? 0 : TD_LEARN_REFUSED_FULL;
 }
 

@@ -125,6 +125,8 @@ struct {
 	__type(value, struct td_fqdn);
 	__uint(max_entries, TD_FQDN_MAX);
 } fqdn SEC(".maps");
+/* The part of last_used_ns that names slots. */
+#define TD_USED_SLOTS ((1ull << TD_FQDN_SELECTORS_MAX) - 1)
 
 /* Allocated as needed: a packet that finds no memory notes nothing, and the next one tries again. */
 struct {
