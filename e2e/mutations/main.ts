@@ -101,7 +101,8 @@ async function failuresIn(directory: string, test: string): Promise<readonly str
   const execArgv = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
   const short = test.slice(test.lastIndexOf('/') + 1).replace('.test.ts', '');
   const options = { files, concurrency: false, execArgv, cwd: directory };
-  const limits = { timeout: fileTimeoutMs, signal: stopped.signal };
+  // A test that fails in the middle may leave a process behind that its file would wait for.
+  const limits = { timeout: fileTimeoutMs, signal: stopped.signal, forceExit: true };
   for await (const event of run({ ...options, ...limits })) {
     if (event.type !== 'test:fail' || event.data.details.type === 'suite') continue;
     const { name, details } = event.data;
