@@ -303,13 +303,21 @@ describe('events (F12)', () => {
   const perSecond = 2000;
   const perEndpoint = 250;
   const guaranteed = 4;
+  /** Time that the floods of a test took: each of its seconds adds to what may be told. */
+  let floodSeconds = 0;
+  beforeEach(() => {
+    floodSeconds = 0;
+  });
+  const most = (perSecondMax: number): number => perSecondMax * (1.5 + floodSeconds);
   /** Drops of `count` frames; how many of them were told. */
   const flood = (frame: PacketSpec, count: number): number => {
     const data = buildPacket(frame);
+    const start = performance.now();
     const { counted } = fixture.counting(() => {
       for (let done = 0; done < count; done += 500)
         fixture.object.program('from_pod').testRun({ data, repeat: 500 });
     });
+    floodSeconds += (performance.now() - start) / 1000;
     assert.equal(counted['DROP_FRAGMENT'] ?? counted['DROP_SPOOFED'], count);
     const emitted = fixture.takeEvents().length;
     assert.equal(emitted + (counted['EVENTS_LIMITED'] ?? 0) + (counted['EVENTS_LOST'] ?? 0), count);
@@ -328,7 +336,7 @@ describe('events (F12)', () => {
   test('each endpoint has a share of the events of a CPU, and the rest is counted', () => {
     const emitted = flood(fragment(own4), 5000);
     // a burst of a second's worth, and what the time of the flood adds
-    assert.ok(emitted >= perEndpoint && emitted < 2 * perEndpoint, `${emitted}`);
+    assert.ok(emitted >= perEndpoint && emitted < most(perEndpoint), `${emitted}`);
   });
 
   test('a flood of one endpoint hides no drop of another', () => {
@@ -340,7 +348,7 @@ describe('events (F12)', () => {
   test('drops of no endpoint are of the interface', () => {
     fixture.endpoint(own4, { id: 5, flags: ['DNS'] });
     const emitted = flood(udp('9.9.9.9', '1.2.3.4'), 5000);
-    assert.ok(emitted >= perEndpoint && emitted < 2 * perEndpoint, `${emitted}`);
+    assert.ok(emitted >= perEndpoint && emitted < most(perEndpoint), `${emitted}`);
     assert.equal(told(fragment(own4)), 1, 'the endpoint behind it has its own');
   });
 
@@ -352,6 +360,6 @@ describe('events (F12)', () => {
       assert.ok(own >= guaranteed, `${own} of endpoint ${id}`);
       emitted += own;
     }
-    assert.ok(emitted >= 0.9 * 0.75 * perSecond && emitted < 2 * perSecond, `${emitted}`);
+    assert.ok(emitted >= 0.9 * 0.75 * perSecond && emitted < most(perSecond), `${emitted}`);
   });
 });
