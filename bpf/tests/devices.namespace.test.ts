@@ -300,6 +300,17 @@ describe('layer 2 on the bridge (F1, F4)', () => {
     }
   });
 
+  test('what a new port sends to a group of bridges, which Linux delivers as of the port itself', async () => {
+    for (const destination of places.host) {
+      const source = destination.includes(':') ? '2001:db8:9::9' : '9.9.9.9';
+      const frame = frameOf('new-port', udp(source, destination), '01:80:c2:00:00:0e');
+      const moved = await stage.moving(['DROP_UNKNOWN_POD'], () =>
+        stage.probe('new-port').frame(frame),
+      );
+      assert.ok(!moved.has('NO_ENDPOINT'), 'it does not pass as of the outside');
+    }
+  });
+
   test("a known pod with its neighbour's MAC (F14)", async () => {
     const frame = buildPacket({
       ...udp(places.bridged[0], places.world[0]),
