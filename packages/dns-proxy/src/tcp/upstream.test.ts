@@ -53,6 +53,8 @@ class World {
   stream: TcpStreamEvents | null = null;
   /** How it ended, and with how many queries unanswered. */
   readonly ended: (readonly [end: string, unanswered: number])[] = [];
+  /** Times at which the queries that timed out were received. */
+  readonly timedOut: number[] = [];
   /** Policy allows what is in flight still. */
   mayAskAgain = true;
   readonly moment = { monotonicNs: 1, boottimeNs: 1 };
@@ -92,7 +94,7 @@ class World {
         onReply: () => {
           this.answered += 1;
         },
-        onTimeout: nothing,
+        onTimeout: ({ startedNs: began }) => void this.timedOut.push(began),
         onClosed: (unanswered, end) => void this.ended.push([end, unanswered.length]),
         mayAskAgain: () => this.mayAskAgain,
         mayReply: () => true,
@@ -128,6 +130,18 @@ class World {
     for (const work of this.#later.splice(0)) work();
   }
 }
+
+test('a query that is asked again times out in its own time, also behind a younger one', () => {
+  const world = new World({ startedNs: 5e9 });
+  world.send(1, true, 6e9);
+  world.stream?.onConnect();
+  world.upstream.sweep(upstreamTimeoutMs * 1e6);
+  assert.deepEqual(world.timedOut, []);
+  world.upstream.sweep(1 + upstreamTimeoutMs * 1e6);
+  assert.deepEqual(world.timedOut, [1]);
+  world.upstream.sweep(5e9 + upstreamTimeoutMs * 1e6);
+  assert.deepEqual(world.timedOut, [1, 5e9]);
+});
 
 test('a reply that has no room waits without taking turns of the event loop, and is handled when it has', () => {
   const world = new World();

@@ -182,7 +182,7 @@ export class TcpUpstream implements TurnTaker {
     this.#stream.destroy();
   }
 
-  /** The queries in flight, oldest first. */
+  /** The queries in flight, in the order in which they were sent. */
   *unanswered(): Iterable<TcpQuery> {
     for (const query of this.#queries.values()) if (query !== null) yield query;
   }
@@ -191,7 +191,8 @@ export class TcpUpstream implements TurnTaker {
   sweep(nowNs: number): void {
     for (const [id, query] of this.#queries) {
       if (query === null) continue;
-      if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;
+      // One that is asked again stands behind younger ones.
+      if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) continue;
       this.#queries.set(id, null);
       this.#inFlight -= 1;
       this.#overdueTo = query.writtenTo;
