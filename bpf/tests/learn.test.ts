@@ -15,6 +15,7 @@ import {
   type StoredSlot,
   counted as slotsCounted,
   slotsOf as storedSlots,
+  usePage,
 } from './stored.ts';
 
 const fixture = new Fixture();
@@ -143,48 +144,6 @@ describe('add, extend, remove', () => {
   });
 });
 
-describe('pages', () => {
-  const fill = (count: number): void => {
-    for (let i = 0; i < count; i++) assert.equal(one(add(s1 + i, 1000, { namespaceId: i })), 'OK');
-  };
-
-  test('64 selectors of one address on four pages, no 65th', () => {
-    fill(64);
-    assert.deepEqual(
-      [...new Set(slotsOf(fixture, address).map((slot) => slot.page))],
-      [0, 1, 2, 3],
-    );
-    const { result, counted } = fixture.counting(() =>
-      one(add(s1 + 64, 1000, { namespaceId: 77 })),
-    );
-    assert.equal(result, 'REFUSED_SELECTORS', 'each of 64 namespaces has one');
-    assert.deepEqual(counted, { LEARN_REFUSED: 1 });
-    assert.equal(slotsCounted(fixture)[77], undefined, 'nothing is left counted');
-    assert.equal(slotsCounted(fixture)[s1 + 64], undefined);
-    assert.equal(one(add(s1 + 63, 2000, { namespaceId: 63 })), 'OK', 'what is there extends');
-  });
-
-  test('the last pair moves into a freed slot, as it is', () => {
-    fill(17);
-    const last = slotsOf(fixture, address).at(-1);
-    one({ op: 'REMOVE', address, selector: s1 + 3 });
-    assert.deepEqual(slotsOf(fixture, address)[3], { ...last, page: 0 });
-  });
-
-  test('pages go as pairs do, whichever goes first', () => {
-    const orders = [(i: number) => i, (i: number) => 39 - i, (i: number) => (i * 7) % 40];
-    for (const order of orders) {
-      fill(40);
-      for (let i = 0; i < 40; i++) {
-        one({ op: 'REMOVE', address, selector: s1 + order(i) });
-        assertWhole(fixture);
-        assert.equal(slotsOf(fixture, address).length, 39 - i);
-      }
-      assert.equal([...fixture.map('fqdn').entries()].length, 0);
-    }
-  });
-});
-
 describe('expire', () => {
   test('what expired before the time and was not used since', () => {
     for (const [i, expires] of [100, 199, 200, 300].entries()) one(add(s1 + i, expires));
@@ -200,29 +159,9 @@ describe('expire', () => {
     assert.deepEqual(slotsCounted(fixture), {});
   });
 
-  /** A page of the address was used at 500 s. */
-  const use = (number: number): void => {
-    const addr = mappedAddressBytes(address);
-    const key = fixture.structs.bytes('td_fqdn_key', { addr, page: number });
-    const page = fixture.map('fqdn').lookup(key);
-    assert.ok(page !== null);
-    fixture.structs.write('td_fqdn', page, 'last_used_ns', 500n * 1_000_000_000n);
-    fixture.map('fqdn').update(key, page);
-  };
-
-  test('a pair that moves takes the time of its use along', () => {
-    for (let i = 0; i < 17; i++) one(add(s1 + i, 100));
-    use(1);
-    one({ op: 'REMOVE', address, selector: s1 });
-    assert.equal(slotsOf(fixture, address)[0]?.selector, s1 + 16);
-    assert.equal(one({ op: 'EXPIRE', address, expires: 400 }), 'ABSENT');
-    assert.equal(slotsOf(fixture, address).length, 16);
-    one({ op: 'EXPIRE', address, expires: 501 });
-  });
-
   test('an address in use is kept', () => {
     one(add(s1, 100));
-    use(0);
+    usePage(fixture, address, 0);
     assert.equal(one({ op: 'EXPIRE', address, expires: 400 }), 'ABSENT');
     assert.equal(slotsOf(fixture, address).length, 1);
     assert.equal(one({ op: 'EXPIRE', address, expires: 501 }), 'OK');

@@ -97,3 +97,13 @@ export function assertWhole(fixture: Fixture): void {
   }
   assert.deepEqual(counted(fixture), expected);
 }
+
+/** A page of the address was used last 500 s after the boot. */
+export function usePage(fixture: Fixture, address: string, page: number): void {
+  const { structs } = fixture;
+  const key = structs.bytes('td_fqdn_key', { addr: mappedAddressBytes(address), page });
+  const value = fixture.map('fqdn').lookup(key);
+  assert.ok(value !== null);
+  structs.write('td_fqdn', value, 'last_used_ns', 500n * 1_000_000_000n);
+  fixture.map('fqdn').update(key, value);
+}

@@ -30,7 +30,7 @@ export const nameMutations: readonly Mutation[] = [
       ],
     ],
   ),
-  ...of(17, 'bpf/include/tandem/fqdn_pack.h', inTests('learn', 'fqdn-moves'), [
+  ...of(17, 'bpf/include/tandem/fqdn_pack.h', inTests('learn-pages', 'fqdn-moves'), [
     ['an address keeps pages for which it has no pairs', '\tlast_slot_moves(&pages, filled);', ''],
     [
       'a pair that moves loses the time of its use',

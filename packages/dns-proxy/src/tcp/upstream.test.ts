@@ -134,7 +134,7 @@ class World {
 test('a query that is asked again times out in its own time, also behind a younger one', () => {
   const world = new World({ startedNs: 5e9 });
   world.send(1, true, 6e9);
-  world.stream?.onConnect();
+  world.stream?.onConnect?.();
   world.upstream.sweep(upstreamTimeoutMs * 1e6);
   assert.deepEqual(world.timedOut, []);
   world.upstream.sweep(1 + upstreamTimeoutMs * 1e6);
