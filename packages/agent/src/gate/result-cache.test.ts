@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -139,6 +139,29 @@ insideNamespace(import.meta, () => {
     rmSync(join(later, 'pods-1-eth0'));
     writeFileSync(join(later, 'pods-1-eth0'), whole);
     assert.equal((await cache.readNew()).sandboxes.length, 1, 'another file of the same name');
+  });
+
+  test('of two sandboxes of a pod the one that was written later comes last, whatever its name is', async () => {
+    const left = join(directory, 'left');
+    mkdirSync(left);
+    // Plugins that do not name the MAC address of the pod, and name its veth by the pod: both files fit the interface.
+    const plain = result({
+      interfaces: [{ name: 'port' }],
+      ips: [{ address: '10.2.0.18/32' }],
+    });
+    for (const [containerId, seconds] of [
+      ['b-former', 1000],
+      ['a-later', 2000],
+    ] as const) {
+      const path = join(left, `pods-${containerId}-eth0`);
+      writeFileSync(path, JSON.stringify(entry({ containerId, ...plain })));
+      utimesSync(path, seconds, seconds);
+    }
+    const { sandboxes } = await new ResultCache(left, 'eth0', view).readNew();
+    assert.deepEqual(
+      sandboxes.map(({ containerId }) => containerId),
+      ['b-former', 'a-later'],
+    );
   });
 
   test('no directory, no results', async () => {

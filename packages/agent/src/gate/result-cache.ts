@@ -36,21 +36,22 @@ export class ResultCache {
     this.#view = view;
   }
 
-  /** Sandboxes and problems of files that are new, or were written again. A directory that is not there has none. */
+  /** Sandboxes and problems of files that are new, or were written again, in the order of their writing. A directory that is not there has none. */
   async readNew(): Promise<CachedSandboxes> {
     const sandboxes: Sandbox[] = [];
     const problems: string[] = [];
     const names = this.#names(problems);
     const read = new Map<string, string>();
-    const fresh: string[] = [];
+    const fresh: { readonly name: string; readonly writtenMs: number }[] = [];
     for (const name of names.slice(0, cachedResultsMax)) {
-      const version = versionOf(join(this.#directory, name));
+      const { version, writtenMs } = versionOf(join(this.#directory, name));
       read.set(name, version);
-      if (this.#read.get(name) !== version) fresh.push(name);
+      if (this.#read.get(name) !== version) fresh.push({ name, writtenMs });
     }
     this.#read = read;
     if (fresh.length > 0) await this.#view.refresh('links');
-    for (const name of fresh) {
+    // Names are random. Of two sandboxes of one pod, the file of the former was left by a DEL that never came: the later one counts.
+    for (const { name } of fresh.toSorted((left, right) => left.writtenMs - right.writtenMs)) {
       const path = join(this.#directory, name);
       // oxlint-disable-next-line no-await-in-loop -- in order, and no faster at once
       const entry = await readEntry(path, this.#podInterface, this.#view);
@@ -75,12 +76,12 @@ export class ResultCache {
 }
 
 /** The runtime writes a file in place: half of one has another size, or another time, than the whole. */
-function versionOf(path: string): string {
+function versionOf(path: string): { readonly version: string; readonly writtenMs: number } {
   try {
     const { ino, size, mtimeMs } = statSync(path);
-    return `${ino} ${size} ${mtimeMs}`;
+    return { version: `${ino} ${size} ${mtimeMs}`, writtenMs: mtimeMs };
   } catch {
-    return ''; // it is gone; what is read says so
+    return { version: '', writtenMs: 0 }; // it is gone; what is read says so
   }
 }
 
