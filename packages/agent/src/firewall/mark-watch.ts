@@ -39,6 +39,9 @@ export class MarkWatch {
   readonly #o: MarkWatchOptions;
   #mark = 0;
   #firewall: readonly MarkUser[] = [];
+  /** Number of sources that could not be read when `#firewall` was. */
+  #unread = Number.POSITIVE_INFINITY;
+  #hasFailed = false;
   #watch: NftWatch | null = null;
   #timer: NodeJS.Timeout | null = null;
   #reading: Promise<void> | null = null;
@@ -147,9 +150,23 @@ export class MarkWatch {
   async #read(): Promise<readonly string[]> {
     const sinceMs = systemClock.monotonicMs();
     const firewall = await readFirewall();
-    this.#firewall = firewallUsers(firewall);
+    const { unread } = firewall;
     this.#readMs = systemClock.monotonicMs();
     this.#tookMs = this.#readMs - sinceMs;
-    return firewall.unread;
+    // A program that failed once, as by its timeout under load, does not make a rule that uses the mark disappear.
+    const isFailed = unread.length > this.#unread;
+    if (isFailed) {
+      if (!this.#hasFailed) {
+        this.#o.log.warn('rules of the node cannot be read any more, and will be read again', {
+          reasons: unread,
+        });
+      }
+      this.#readSoon();
+    } else {
+      this.#firewall = firewallUsers(firewall);
+      this.#unread = unread.length;
+    }
+    this.#hasFailed = isFailed;
+    return unread;
   }
 }
