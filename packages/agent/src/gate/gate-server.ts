@@ -42,6 +42,7 @@ export class GateServer {
   readonly #o: GateServerOptions;
   readonly #server: net.Server;
   readonly #calls = new Set<net.Socket>();
+  #starting: Promise<void> | null = null;
 
   constructor(options: GateServerOptions) {
     this.#o = options;
@@ -60,6 +61,14 @@ export class GateServer {
 
   /** A socket that was removed is made again. @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
   async start(): Promise<void> {
+    // A second one at the same time would find the server listening, fail, and close it.
+    this.#starting ??= this.#listen().finally(() => {
+      this.#starting = null;
+    });
+    await this.#starting;
+  }
+
+  async #listen(): Promise<void> {
     if (this.#server.listening) this.#server.close();
     await listenUnix(this.#server, { path: this.#o.path });
   }

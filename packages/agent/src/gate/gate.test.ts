@@ -257,6 +257,12 @@ insideNamespace(import.meta, () => {
     assert.equal((await add()).code, 0);
   });
 
+  test('two looks at once after the socket was removed leave the server listening', async () => {
+    rmSync(socketPath);
+    await Promise.all([server.start(), server.start()]);
+    assert.equal(server.isReachable, true);
+  });
+
   test('ADD waits for an agent that restarts', async () => {
     problem = null;
     await server.stop();
