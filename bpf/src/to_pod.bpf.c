@@ -66,12 +66,16 @@ static __always_inline __u32 to_pod_claim(struct __sk_buff *skb, const struct td
 static __always_inline __u32 to_pod_arp(struct __sk_buff *skb, struct packet *p)
 {
 	const struct arp_ipv4 *arp = frame_arp(skb);
+	__u32 reason;
 
 	if (!arp)
 		return TD_COUNT_DROP_PARSE;
 	p->family = 4;
 	arp_sender(arp, &p->source);
-	return to_pod_claim(skb, &p->source);
+	reason = to_pod_claim(skb, &p->source);
+	if (reason == TD_PASS)
+		count(TD_COUNT_NEIGHBOUR);
+	return reason;
 }
 
 /* Routers' messages come from the node, and an advertisement from whom it is about. */
@@ -110,6 +114,9 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 	if (is_for_every_neighbour(p)) {
 		__u32 reason = to_pod_neighbour(skb, p);
 
+		/* as from_pod: `judge` counts those to an endpoint */
+		if (reason == TD_PASS && !endpoint)
+			count(TD_COUNT_NEIGHBOUR);
 		if (reason || !endpoint)
 			return reason;
 	}

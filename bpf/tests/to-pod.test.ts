@@ -120,6 +120,8 @@ interface Row {
   readonly name: string;
   readonly frame: PacketSpec | Uint8Array;
   readonly drop?: string;
+  /** It passes, and `judge` counts no such frame. */
+  readonly isNeighbours?: boolean;
 }
 
 describe('only what is for the pod (rule 2)', () => {
@@ -144,14 +146,29 @@ describe('only what is for the pod (rule 2)', () => {
     {
       name: 'ARP',
       frame: { arp: { operation: 'request', senderAddress: '169.254.1.1', targetAddress: own4 } },
+      isNeighbours: true,
     },
-    { name: 'neighbour solicitation', frame: icmp6(135, 'ff02::1:ff00:11', 255) },
+    {
+      name: 'neighbour solicitation',
+      frame: icmp6(135, 'ff02::1:ff00:11', 255),
+      isNeighbours: true,
+    },
+    { name: 'neighbour solicitation to its address', frame: icmp6(135, own6, 255) },
     {
       name: 'neighbour advertisement to its link-local address',
       frame: icmp6(136, 'fe80::11', 255),
+      isNeighbours: true,
     },
-    { name: 'router advertisement of the node', frame: icmp6(134, 'ff02::1', 255) },
-    { name: 'listener query', frame: icmp6(130, 'ff02::1', 1, [{ kind: 'hop-by-hop' }]) },
+    {
+      name: 'router advertisement of the node',
+      frame: icmp6(134, 'ff02::1', 255),
+      isNeighbours: true,
+    },
+    {
+      name: 'listener query',
+      frame: icmp6(130, 'ff02::1', 1, [{ kind: 'hop-by-hop' }]),
+      isNeighbours: true,
+    },
     { name: "another pod's address", frame: udp('1.2.3.4', '10.1.0.12'), drop: 'DROP_NOT_FOR_POD' },
     { name: 'an unknown address', frame: udp('1.2.3.4', '10.1.0.99'), drop: 'DROP_NOT_FOR_POD' },
     { name: 'broadcast', frame: udp('10.1.0.12', '255.255.255.255'), drop: 'DROP_NOT_FOR_POD' },
@@ -189,7 +206,8 @@ describe('only what is for the pod (rule 2)', () => {
     test(row.name, () => {
       const got = fixture.frame('to_pod', row.frame);
       assert.equal(got.verdict, row.drop === undefined ? 'next' : 'drop');
-      assert.deepEqual(got.counted, row.drop === undefined ? {} : { [row.drop]: 1 });
+      const passed = row.isNeighbours === true ? { NEIGHBOUR: 1 } : {};
+      assert.deepEqual(got.counted, row.drop === undefined ? passed : { [row.drop]: 1 });
       if (row.drop !== undefined) {
         assert.equal(fixture.takeEvents()[0]?.read('hook'), 1);
       } else {

@@ -611,7 +611,7 @@ export const tdCounterHelp = {
   learn_refused: "requests of members that the learn program refused",
   audited: "packets that policy denies and audit mode let pass",
   flooded: "broadcast, multicast and flooded frames for other pods, dropped without a drop event",
-  neighbour: "ARP and link-local IPv6 messages of pods, which policy does not apply to",
+  neighbour: "ARP and link-local IPv6 messages of and to pods, which policy does not apply to",
   drop_connect_rate: "a TCP connection to a DNS server exceeds the rate of the pod, or is one of many that the pod opens while connections wait for the members; the client sends the SYN again",
   drop_query_rate: "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node",
   selected_heavy: "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)",

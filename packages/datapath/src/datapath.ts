@@ -7,6 +7,7 @@
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { BpfError } from '@tandem/bpf-loader-node/errors';
 import { BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
 import { ensureTcxPins } from '@tandem/bpf-loader-node/link-pins';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
@@ -194,6 +195,17 @@ export class Datapath implements Disposable {
       const { programs } = queryTcx(ifindex, direction);
       return programs.findIndex(({ programId }) => programId === id) > 0;
     });
+  }
+
+  /** Whether another tcx program sees what comes in by a pod's interface; false: that interface is gone, too. */
+  hasOthers(ifindex: Ifindex): boolean {
+    const { id } = this.program('from_pod');
+    try {
+      return queryTcx(ifindex, 'ingress').programs.some(({ programId }) => programId !== id);
+    } catch (error) {
+      if (error instanceof BpfError && error.code === 'TANDEM_BPF_NOT_FOUND') return false;
+      throw error;
+    }
   }
 
   /**

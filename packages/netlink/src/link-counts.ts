@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Packets of an interface: RTM_GETLINK with IFLA_STATS, struct rtnl_link_stats of linux/if_link.h. */
+/** Packets of an interface: RTM_GETLINK with IFLA_STATS, struct rtnl_link_stats of linux/if_link.h; and IFLA_XDP. */
 
 import type { Ifindex } from '@tandem/core/ids';
 import { AF_UNSPEC } from './constants.ts';
@@ -14,16 +14,20 @@ export interface LinkCounts {
   readonly ifindex: Ifindex;
   readonly received: number;
   readonly sent: number;
+  /** An XDP program is attached. */
+  readonly hasXdp: boolean;
 }
 
 interface CountsAttributes {
   readonly stats?: { readonly received: number; readonly sent: number };
+  readonly xdp?: { readonly attached?: number };
 }
 
 const countsFormat: MessageFormat<LinkHeader, CountsAttributes> = {
   header: linkFormat.header,
   attributes: attributeTable<CountsAttributes>({
     stats: [7, { bytes: 8, members: { received: ['u32', 0], sent: ['u32', 4] } }],
+    xdp: [43, attributeTable<{ readonly attached?: number }>({ attached: [2, 'u8'] })],
   }),
 };
 
@@ -33,5 +37,6 @@ export function decodeLinkCounts(payload: Uint8Array): LinkCounts | null {
   if (!decoded.ok) return null;
   const { header, attributes } = decoded.value;
   if (header.family !== AF_UNSPEC || attributes.stats === undefined) return null;
-  return { ifindex: header.ifindex, ...attributes.stats };
+  const { stats, xdp } = attributes;
+  return { ifindex: header.ifindex, ...stats, hasXdp: (xdp?.attached ?? 0) !== 0 };
 }

@@ -118,6 +118,24 @@ insideNamespace(import.meta, () => {
     }
   });
 
+  test('qdiscs of classic tc are listed, and counts say whether there is an XDP program', async () => {
+    for (const [name, kind] of [
+      ['here', 'clsact'],
+      ['there', 'ingress'],
+    ] as const) {
+      execFileSync('tc', ['qdisc', 'add', 'dev', name, kind]);
+      const { ifindex } = await linkNamed(name);
+      const kinds = (await rtnetlink.qdiscs()).filter((each) => each.ifindex === ifindex);
+      assert.ok(
+        kinds.some((each) => each.kind === kind),
+        JSON.stringify(kinds),
+      );
+      execFileSync('tc', ['qdisc', 'del', 'dev', name, kind]);
+      assert.ok((await rtnetlink.qdiscs()).every((each) => each.kind !== kind));
+    }
+    assert.ok((await rtnetlink.linkCounts()).every(({ hasXdp }) => !hasXdp));
+  });
+
   test('the number of a network namespace is that of the interfaces that lead there', async () => {
     const fd = openSync(pod.path, 'r');
     const id = await rtnetlink.netnsId(fd);

@@ -32,6 +32,7 @@ import {
   RTM_GETLINK,
   RTM_GETNEIGH,
   RTM_GETNSID,
+  RTM_GETQDISC,
   RTM_GETROUTE,
   RTM_GETRULE,
   RTM_NEWLINK,
@@ -59,6 +60,7 @@ import {
   neighborFormat,
 } from './neighbor.ts';
 import { decodeNetnsId, encodeNetnsQuery } from './netns-id.ts';
+import { decodeQdisc, type Qdisc, qdiscFormat } from './qdisc.ts';
 import { decodeRoute, encodeRoute, type Route, type RouteSpec, routeFormat } from './route.ts';
 import { decodeRule, encodeRule, type Rule, type RuleSpec, ruleFormat } from './rule.ts';
 
@@ -83,6 +85,12 @@ export class Rtnetlink implements Disposable {
   linkCounts(): Promise<LinkCounts[]> {
     const payload = encodeMessage(linkFormat, {}, {});
     return this.#dump('count packets of interfaces', RTM_GETLINK, payload, decodeLinkCounts);
+  }
+
+  /** Queueing disciplines of all interfaces, but for those that the kernel sets by itself and does not list. */
+  qdiscs(): Promise<Qdisc[]> {
+    const payload = encodeMessage(qdiscFormat, {}, {});
+    return this.#dump('list queueing disciplines', RTM_GETQDISC, payload, decodeQdisc);
   }
 
   /** Null: there is none. */

@@ -7,6 +7,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import type { Ifindex } from '@tandem/core/ids';
 import { readCounters } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
@@ -80,11 +81,26 @@ export class Compatibility {
     const ours = new Set(interfaces.map(({ vethIfindex }) => vethIfindex));
     const before = judgedOf(readCounters(datapath));
     const counts = await view.rtnetlink.linkCounts();
+    const after = judgedOf(readCounters(datapath));
+    const filtered = await this.#filtered();
     this.#judge.step({
       before,
-      interfaces: counts.filter(({ ifindex }) => ours.has(ifindex)),
-      after: judgedOf(readCounters(datapath)),
+      interfaces: counts
+        .filter(({ ifindex }) => ours.has(ifindex))
+        .map((each) => {
+          const { ifindex, hasXdp } = each;
+          const isDiverted = hasXdp || filtered.has(ifindex) || datapath.hasOthers(ifindex);
+          return { ...each, isDiverted };
+        }),
+      after,
     });
+  }
+
+  /** Interfaces with classic filters of tc. */
+  async #filtered(): Promise<ReadonlySet<Ifindex>> {
+    const qdiscs = await this.#o.view.rtnetlink.qdiscs();
+    const filtering = qdiscs.filter(({ kind }) => kind === 'clsact' || kind === 'ingress');
+    return new Set(filtering.map(({ ifindex }) => ifindex));
   }
 }
 

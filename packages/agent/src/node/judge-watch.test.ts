@@ -3,14 +3,19 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { LinkCounts } from '@tandem/netlink/link-counts';
 import {
   bypassedPacketsMin,
   bypassedQueuedMax,
   bypassedStepsMin,
   packetsPerJudgedMax,
 } from '../limits.ts';
-import { type JudgedCounts, JudgeWatch, judgedOf, type TrafficCounts } from './judge-watch.ts';
+import {
+  type InterfaceCounts,
+  type JudgedCounts,
+  JudgeWatch,
+  judgedOf,
+  type TrafficCounts,
+} from './judge-watch.ts';
 
 interface Step {
   /** Packets of the pod's interface, both directions. */
@@ -19,12 +24,14 @@ interface Step {
   readonly apart?: number;
 }
 
+type Counts = Omit<InterfaceCounts, 'isDiverted'> & Partial<InterfaceCounts>;
 const cpus = 2;
 const queuedMax = cpus * bypassedQueuedMax;
 
 /** Readings that nothing delays. */
-function look(packets: readonly LinkCounts[], judged = 0, apart = 0): TrafficCounts {
-  return { before: { judged, apart }, interfaces: packets, after: { judged, apart } };
+function look(packets: readonly Counts[], judged = 0, apart = 0): TrafficCounts {
+  const interfaces = packets.map((each) => ({ isDiverted: false, ...each }));
+  return { before: { judged, apart }, interfaces, after: { judged, apart } };
 }
 
 /** One interface, so many equal steps after the first. */
@@ -58,6 +65,22 @@ for (const [name, step, isBypassed] of cases) {
   test(`${name}: ${isBypassed ? '' : 'not '}bypassed`, () => {
     assert.equal(watch(step, bypassedStepsMin).isBypassed, isBypassed);
     assert.equal(watch(step, bypassedStepsMin - 1).isBypassed, false, 'not before it is certain');
+  });
+}
+
+for (const [name, counts, isBypassed] of [
+  ['what a pod sends and the node drops', { received: busy, sent: 0 }, false],
+  ['what a pod sends, with an answer now and then', { received: busy, sent: 100 }, false],
+  ['what is sent to a pod', { received: 0, sent: busy }, false],
+  ['what a program of another datapath takes', { received: busy, sent: 0, isDiverted: true }, true],
+] as const) {
+  test(`${name}: ${isBypassed ? '' : 'not '}bypassed`, () => {
+    const judge = new JudgeWatch(cpus);
+    for (let i = 0; i <= 10; i++) {
+      const [received, sent] = [i * counts.received, i * counts.sent];
+      judge.step(look([{ ...counts, ifindex: 7, received, sent }], i));
+    }
+    assert.equal(judge.isBypassed, isBypassed);
   });
 }
 
@@ -114,7 +137,7 @@ class StarvedNode {
     this.#stop();
     const after = this.#counters();
     this.#nowS += 5;
-    return { before, interfaces: [{ ifindex: 7, received, sent: 0 }], after };
+    return { before, interfaces: [{ ifindex: 7, received, sent: 0, isDiverted: true }], after };
   }
 
   #stop(): void {

@@ -24,6 +24,15 @@ export interface JudgedCounts {
   readonly apart: number;
 }
 
+/** Counters of a pod's interface at the node's end, since the node was booted. */
+export interface InterfaceCounts extends Pick<LinkCounts, 'ifindex' | 'received' | 'sent'> {
+  /**
+   * A program of another datapath is attached there, which may take the pod's packets away and deliver them to another pod past that
+   * one's interface (bpf_redirect_peer): each direction counts by itself. No pod can attach one.
+   */
+  readonly isDiverted: boolean;
+}
+
 /**
  * One look. On a starved node seconds may lie between two readings of one look, and in the next look none: the counters
  * are read on both sides of the interfaces, so that none that explain a packet are missed.
@@ -31,8 +40,7 @@ export interface JudgedCounts {
 export interface TrafficCounts {
   /** Read before the interfaces. */
   readonly before: JudgedCounts;
-  /** Counters of pods' interfaces, since the node was booted. */
-  readonly interfaces: readonly LinkCounts[];
+  readonly interfaces: readonly InterfaceCounts[];
   /** Read after the interfaces. */
   readonly after: JudgedCounts;
 }
@@ -88,14 +96,23 @@ export class JudgeWatch {
   }
 }
 
-/** Packets of the interfaces that both readings have. */
-function packetsBetween(before: readonly LinkCounts[], after: readonly LinkCounts[]): number {
+/**
+ * Packets of the interfaces that both readings have. Where no other datapath can take them away, as many of each direction as of the other:
+ * a pod alone can send any number that the node drops before `judge` (with a TTL of 1, to a Service without endpoints), but a bypassed
+ * connection has answers.
+ */
+function packetsBetween(
+  before: readonly InterfaceCounts[],
+  after: readonly InterfaceCounts[],
+): number {
   const earlier = new Map(before.map((each) => [each.ifindex, each]));
   let packets = 0;
-  for (const { ifindex, received, sent } of after) {
+  for (const { ifindex, isDiverted, ...now } of after) {
     const first = earlier.get(ifindex);
     if (first === undefined) continue;
-    packets += ((received - first.received) >>> 0) + ((sent - first.sent) >>> 0);
+    const received = (now.received - first.received) >>> 0;
+    const sent = (now.sent - first.sent) >>> 0;
+    packets += isDiverted ? received + sent : 2 * Math.min(received, sent);
   }
   return packets;
 }

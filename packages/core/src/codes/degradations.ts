@@ -107,7 +107,7 @@ const degradationRows = {
   'judge-bypassed': {
     severity: 'critical',
     meaning:
-      'interfaces of pods count packets that the policy program does not see: another datapath delivers them past netfilter (Calico eBPF, Cilium, Antrea, OVN-Kubernetes) and policy is NOT enforced on them, or the firewall of the node drops them all before',
+      'interfaces of pods count packets that the policy program does not see: another datapath delivers them past netfilter (Calico eBPF, Cilium, Antrea, OVN-Kubernetes) and policy is NOT enforced on them',
     fix: 'switch the CNI to a datapath through netfilter (Calico: linuxDataplane Iptables or Nftables); `bpftool net` lists the programs on interfaces of pods',
   },
   'endpoint-chain': {
