@@ -269,7 +269,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a query over TCP has no deadline',
     file: `${proxy}/tcp/upstream.ts`,
-    find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;',
+    find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) continue;',
     replace: 'if (nowNs > 0) break;',
     breaks: [2, 3, 6],
     fromSeed: 785,
