@@ -51,10 +51,13 @@ static __always_inline void fills_count(const struct td_addr *address)
 		__sync_fetch_and_add(filled, 1);
 }
 
-/* False: a `learn` that counts nothing has run since one that does, so nothing can be known. */
-static __always_inline bool fills_stamp(const struct td_addr *address, __u32 *stamp)
+/*
+ * False: a `learn` that counts nothing has run since one that does, so nothing can be known. The stamp is read after what `after` was
+ * computed from.
+ */
+static __always_inline bool fills_stamp(const struct td_addr *address, __u32 *stamp, __u32 after)
 {
-	__u32 zero = 0;
+	__u32 zero = zero_after(after);
 	struct td_order *order = bpf_map_lookup_elem(&learned_order, &zero);
 	struct td_group *group = group_get();
 	__u32 sequence;

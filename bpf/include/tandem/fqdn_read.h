@@ -55,15 +55,17 @@ static __always_inline bool page_is_used(struct td_fqdn *page, __u32 index, __u6
 	return used >> index & 1;
 }
 
-/* One slot; true ends the search. */
+/* One slot; true ends the search. `seen` gathers the selectors that were read. */
 static __always_inline bool fqdn_slot_answers(struct td_fqdn *page, __u32 index,
-					      const struct td_addr *address, struct fqdn_search *search)
+					      const struct td_addr *address, struct fqdn_search *search,
+					      __u64 *seen)
 {
 	struct td_fqdn_slot *slot = &page->slot[index];
 	__u32 selector = READ_ONCE(slot->selector);
 	struct answer answer;
 	__u32 expires_s;
 
+	*seen |= selector;
 	if (!selector)
 		return false;
 	answer = policy_ask(&search->question, selector);
@@ -103,6 +105,7 @@ __noinline int fqdn_ask_hint(const struct td_addr *address, struct fqdn_search *
 {
 	struct td_fqdn_key key;
 	struct td_fqdn *page;
+	__u64 seen = 0;
 	__u32 slot;
 
 	if (!address || !search)
@@ -114,7 +117,7 @@ __noinline int fqdn_ask_hint(const struct td_addr *address, struct fqdn_search *
 	key.addr = *address;
 	key.page = slot / TD_FQDN_SELECTORS_MAX;
 	page = bpf_map_lookup_elem(&fqdn, &key);
-	return page && fqdn_slot_answers(page, slot % TD_FQDN_SELECTORS_MAX, address, search);
+	return page && fqdn_slot_answers(page, slot % TD_FQDN_SELECTORS_MAX, address, search, &seen);
 }
 
 /*
@@ -128,7 +131,7 @@ __noinline int fqdn_is_denied(const struct td_addr *address, struct fqdn_search 
 
 	if (!address || !search)
 		return 0;
-	search->has_stamp = fills_stamp(address, &stamp);
+	search->has_stamp = fills_stamp(address, &stamp, 0);
 	if (!search->has_stamp)
 		return 0;
 	search->stamp = stamp;
@@ -139,7 +142,7 @@ __noinline int fqdn_is_denied(const struct td_addr *address, struct fqdn_search 
 
 /*
  * The search found nothing. May it have missed a pair that moved to a slot which it had passed (pages_pack())? Then the next search
- * has this stamp.
+ * has this stamp, which is read after all that the search read: its end made the former stamp depend on that.
  */
 __noinline int fqdn_may_have_moved(const struct td_addr *address, struct fqdn_search *search)
 {
@@ -147,7 +150,7 @@ __noinline int fqdn_may_have_moved(const struct td_addr *address, struct fqdn_se
 
 	if (!address || !search)
 		return 0;
-	search->has_stamp = fills_stamp(address, &search->stamp) && search->has_stamp;
+	search->has_stamp = fills_stamp(address, &search->stamp, stamp) && search->has_stamp;
 	return !search->has_stamp || search->stamp != stamp;
 }
 
@@ -172,6 +175,7 @@ __noinline int fqdn_note_denial(const struct td_addr *address, const struct fqdn
 __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_search *search)
 {
 	struct td_fqdn_key key;
+	__u64 seen = 0;
 
 	if (!address || !search)
 		return 0;
@@ -180,17 +184,21 @@ __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_sear
 	key.addr.a[0] += zero_after(search->stamp);
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
 		struct td_fqdn *page;
+		__u32 more;
 
 		key.page = number;
 		page = bpf_map_lookup_elem(&fqdn, &key);
 		if (!page)
-			return 0;
+			break;
 		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
-			if (fqdn_slot_answers(page, i, address, search))
+			if (fqdn_slot_answers(page, i, address, search, &seen))
 				return 1;
-		if (!READ_ONCE(page->more))
-			return 0;
+		more = READ_ONCE(page->more);
+		seen |= more;
+		if (!more)
+			break;
 	}
+	search->stamp += zero_after(seen);
 	return 0;
 }
 
