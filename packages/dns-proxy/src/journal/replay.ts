@@ -32,7 +32,7 @@ import {
 
 const { FREE, RECEIVING } = tdJournalState;
 /** The words of a slot that other members read: whose query it is. */
-const sharedBytes = tdJournalSlot.endpoint_id;
+const sharedBytes = tdJournalSlot.reserved;
 
 export interface ReplayOptions {
   readonly slots: QuerySlots;
@@ -193,6 +193,7 @@ export class JournalReplay {
       // Its length was in the dead process. What follows a query in a slot is zero.
       words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
       words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
+      words[at + slotEndpointMs] = ~words[at + slotReceivedMs]!;
       const id = slots.messageOf(own);
       words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;
       return readMetadata(bytes, from, target, at * 4);
