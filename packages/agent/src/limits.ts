@@ -81,6 +81,8 @@ export const packetsPerJudgedMax = 64;
  * kernel (net.core.netdev_max_backlog), counted by no program yet.
  */
 export const bypassedQueuedMax = 1000;
+/** Interfaces of pods that are searched for programs of another datapath when they may be evidence of a bypass: each search takes the lock of RTNL. */
+export const divertedLookedAtMax = 32;
 /** Interfaces of pods whose tcx programs one reconciliation lists: with 250 pods each is looked at every 10 s. */
 export const chainsLookedAtMax = 128;
 /** Interfaces with a program of others before ours that a message names. */

@@ -9,7 +9,7 @@ import { attributeTable, type MessageFormat } from './format.ts';
 
 export interface Qdisc {
   readonly ifindex: Ifindex;
-  /** `clsact` and `ingress` hold the classic filters of tc, which may take packets away; `noqueue`, `fq` and others do not. */
+  /** `clsact` and `ingress` hold the classic filters of tc, which may take packets away. */
   readonly kind: string;
 }
 

@@ -11,11 +11,15 @@ import type { Ifindex } from '@tandem/core/ids';
 import { readCounters } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
+import type { LinkCounts } from '@tandem/netlink/link-counts';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { PodInterface } from '../endpoint/pod-interface.ts';
+import { divertedLookedAtMax } from '../limits.ts';
 import { bridgeFamilies, unseenBridges } from './bridge-netfilter.ts';
 import { ipvsEvidence, ipvsInterface } from './ipvs.ts';
 import { JudgeWatch, judgedOf } from './judge-watch.ts';
+
+const none: ReadonlySet<Ifindex> = new Set();
 
 export interface CompatibilityOptions {
   readonly datapath: Datapath;
@@ -80,27 +84,26 @@ export class Compatibility {
     if (interfaces.length === 0 || datapath.isUnpinned()) return;
     const ours = new Set(interfaces.map(({ vethIfindex }) => vethIfindex));
     const before = judgedOf(readCounters(datapath));
-    const counts = await view.rtnetlink.linkCounts();
-    const after = judgedOf(readCounters(datapath));
-    const filtered = await this.#filtered();
-    this.#judge.step({
-      before,
-      interfaces: counts
-        .filter(({ ifindex }) => ours.has(ifindex))
-        .map((each) => {
-          const { ifindex, hasXdp } = each;
-          const isDiverted = hasXdp || filtered.has(ifindex) || datapath.hasOthers(ifindex);
-          return { ...each, isDiverted };
-        }),
-      after,
-    });
+    const links = await view.rtnetlink.linkCounts();
+    const ofPods = links.filter(({ ifindex }) => ours.has(ifindex));
+    const counts = { before, interfaces: ofPods, after: judgedOf(readCounters(datapath)) };
+    const lopsided = this.#judge.lopsided(counts);
+    const diverted = lopsided.length === 0 ? none : await this.#diverted(lopsided, ofPods);
+    this.#judge.step(counts, diverted);
   }
 
-  /** Interfaces with classic filters of tc. */
-  async #filtered(): Promise<ReadonlySet<Ifindex>> {
-    const qdiscs = await this.#o.view.rtnetlink.qdiscs();
-    const filtering = qdiscs.filter(({ kind }) => kind === 'clsact' || kind === 'ingress');
-    return new Set(filtering.map(({ ifindex }) => ifindex));
+  /** Finds the lopsided interfaces with a program of another datapath; looks at most at `divertedLookedAtMax`. */
+  async #diverted(
+    lopsided: readonly Ifindex[],
+    links: readonly LinkCounts[],
+  ): Promise<ReadonlySet<Ifindex>> {
+    const { datapath, view } = this.#o;
+    // Not `ingress`: the CNI plugin `bandwidth` adds it where an annotation of the pod asks for a limit.
+    const found = (await view.rtnetlink.qdiscs()).filter(({ kind }) => kind === 'clsact');
+    const filtered = new Set(found.map(({ ifindex }) => ifindex));
+    for (const { ifindex, hasXdp } of links) if (hasXdp) filtered.add(ifindex);
+    const looked = lopsided.slice(0, divertedLookedAtMax);
+    return new Set(looked.filter((each) => filtered.has(each) || datapath.hasOthers(each)));
   }
 }
 

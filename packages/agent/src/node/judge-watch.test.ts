@@ -9,13 +9,7 @@ import {
   bypassedStepsMin,
   packetsPerJudgedMax,
 } from '../limits.ts';
-import {
-  type InterfaceCounts,
-  type JudgedCounts,
-  JudgeWatch,
-  judgedOf,
-  type TrafficCounts,
-} from './judge-watch.ts';
+import { type JudgedCounts, JudgeWatch, judgedOf, type TrafficCounts } from './judge-watch.ts';
 
 interface Step {
   /** Packets of the pod's interface, both directions. */
@@ -24,13 +18,12 @@ interface Step {
   readonly apart?: number;
 }
 
-type Counts = Omit<InterfaceCounts, 'isDiverted'> & Partial<InterfaceCounts>;
+const none: ReadonlySet<number> = new Set();
 const cpus = 2;
 const queuedMax = cpus * bypassedQueuedMax;
 
 /** Readings that nothing delays. */
-function look(packets: readonly Counts[], judged = 0, apart = 0): TrafficCounts {
-  const interfaces = packets.map((each) => ({ isDiverted: false, ...each }));
+function look(interfaces: TrafficCounts['interfaces'], judged = 0, apart = 0): TrafficCounts {
   return { before: { judged, apart }, interfaces, after: { judged, apart } };
 }
 
@@ -41,7 +34,7 @@ function watch(step: Step, steps: number, begin = 0): JudgeWatch {
     const received = (begin + i * Math.ceil(step.packets / 2)) >>> 0;
     const sent = i * Math.floor(step.packets / 2);
     const interfaces = [{ ifindex: 7, received, sent }];
-    judge.step(look(interfaces, i * (step.judged ?? 0), i * (step.apart ?? 0)));
+    judge.step(look(interfaces, i * (step.judged ?? 0), i * (step.apart ?? 0)), none);
   }
   return judge;
 }
@@ -68,21 +61,41 @@ for (const [name, step, isBypassed] of cases) {
   });
 }
 
-for (const [name, counts, isBypassed] of [
-  ['what a pod sends and the node drops', { received: busy, sent: 0 }, false],
-  ['what a pod sends, with an answer now and then', { received: busy, sent: 100 }, false],
-  ['what is sent to a pod', { received: 0, sent: busy }, false],
-  ['what a program of another datapath takes', { received: busy, sent: 0, isDiverted: true }, true],
+const ofSeven: ReadonlySet<number> = new Set([7]);
+for (const [name, counts, diverted, isBypassed] of [
+  ['what a pod sends and the node drops', { received: busy, sent: 0 }, none, false],
+  ['what a pod sends, with an answer now and then', { received: busy, sent: 100 }, none, false],
+  ['what is sent to a pod', { received: 0, sent: busy }, none, false],
+  ['what a program of another datapath takes', { received: busy, sent: 0 }, ofSeven, true],
 ] as const) {
   test(`${name}: ${isBypassed ? '' : 'not '}bypassed`, () => {
     const judge = new JudgeWatch(cpus);
     for (let i = 0; i <= 10; i++) {
       const [received, sent] = [i * counts.received, i * counts.sent];
-      judge.step(look([{ ...counts, ifindex: 7, received, sent }], i));
+      const now = look([{ ifindex: 7, received, sent }], i);
+      assert.deepEqual(judge.lopsided(now), i === 0 ? [] : [7]);
+      judge.step(now, diverted);
     }
     assert.equal(judge.isBypassed, isBypassed);
   });
 }
+
+test('no interface is looked at while what is judged explains all, whichever is lopsided', () => {
+  const judge = new JudgeWatch(cpus);
+  const at = (i: number): TrafficCounts =>
+    look(
+      [
+        { ifindex: 7, received: i * busy, sent: 0 },
+        { ifindex: 8, received: 0, sent: i * 2 * busy },
+        { ifindex: 9, received: i, sent: i },
+      ],
+      i < 3 ? i * busy : 2 * busy,
+    );
+  for (const [i, expected] of [[], [], [], [8, 7]].entries()) {
+    assert.deepEqual(judge.lopsided(at(i)), expected, `${i}`);
+    judge.step(at(i), none);
+  }
+});
 
 test('a bypass of few packets is certain once they are more than the kernel may hold', () => {
   const steps = Math.floor(queuedMax / bypassedPacketsMin);
@@ -94,7 +107,7 @@ test('counts of interfaces wrap, and interfaces come and go', () => {
   assert.equal(watch({ packets: busy }, bypassedStepsMin, 0xffff_ff00).isBypassed, true);
   const judge = new JudgeWatch(cpus);
   for (let i = 0; i < 5; i++) {
-    judge.step(look([{ ifindex: i, received: 1_000_000, sent: 1_000_000 }]));
+    judge.step(look([{ ifindex: i, received: 1_000_000, sent: 1_000_000 }]), none);
   }
   assert.equal(judge.isBypassed, false);
 });
@@ -104,7 +117,7 @@ test('one step with judged packets ends it, however long it was', () => {
     const judge = watch({ packets: busy }, steps);
     assert.equal(judge.isBypassed, true);
     const received = (busy / 2) * (steps + 1);
-    judge.step(look([{ ifindex: 7, received, sent: received }], busy));
+    judge.step(look([{ ifindex: 7, received, sent: received }], busy), none);
     assert.equal(judge.isBypassed, false);
   }
 });
@@ -137,7 +150,7 @@ class StarvedNode {
     this.#stop();
     const after = this.#counters();
     this.#nowS += 5;
-    return { before, interfaces: [{ ifindex: 7, received, sent: 0, isDiverted: true }], after };
+    return { before, interfaces: [{ ifindex: 7, received, sent: 0 }], after };
   }
 
   #stop(): void {
@@ -158,13 +171,13 @@ test('on a starved node DNS alone is never taken for a bypass, and a bypass is t
       const starved = new StarvedNode({ dns, bypass: 0 }, seed);
       const judge = new JudgeWatch(cpus);
       for (let i = 0; i < 100; i++) {
-        judge.step(starved.look());
+        judge.step(starved.look(), ofSeven);
         assert.equal(judge.isBypassed, false, `seed ${seed}, ${dns} a second, look ${i}`);
       }
     }
     const bypassed = new StarvedNode({ dns: 100, bypass: 2000 }, seed);
     const judge = new JudgeWatch(cpus);
-    for (let i = 0; i < 6; i++) judge.step(bypassed.look());
+    for (let i = 0; i < 6; i++) judge.step(bypassed.look(), ofSeven);
     assert.equal(judge.isBypassed, true, `seed ${seed}`);
   }
 });

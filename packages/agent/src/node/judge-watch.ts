@@ -7,6 +7,7 @@
  */
 
 import { availableParallelism } from 'node:os';
+import type { Ifindex } from '@tandem/core/ids';
 import type { tdCounter } from '@tandem/datapath/abi.gen';
 import type { LinkCounts } from '@tandem/netlink/link-counts';
 import {
@@ -16,21 +17,15 @@ import {
   packetsPerJudgedMax,
 } from '../limits.ts';
 
+/** Counters of one interface. */
+type Packets = Pick<LinkCounts, 'ifindex' | 'received' | 'sent'>;
+
 /** Since the programs were loaded. */
 export interface JudgedCounts {
   /** Packets between pods and others that were judged, or dropped by any program. */
   readonly judged: number;
   /** Packets of pods' interfaces that are of another kind: with the node itself, steered DNS, neighbours. */
   readonly apart: number;
-}
-
-/** Counters of a pod's interface at the node's end, since the node was booted. */
-export interface InterfaceCounts extends Pick<LinkCounts, 'ifindex' | 'received' | 'sent'> {
-  /**
-   * A program of another datapath is attached there, which may take the pod's packets away and deliver them to another pod past that
-   * one's interface (bpf_redirect_peer): each direction counts by itself. No pod can attach one.
-   */
-  readonly isDiverted: boolean;
 }
 
 /**
@@ -40,7 +35,8 @@ export interface InterfaceCounts extends Pick<LinkCounts, 'ifindex' | 'received'
 export interface TrafficCounts {
   /** Read before the interfaces. */
   readonly before: JudgedCounts;
-  readonly interfaces: readonly InterfaceCounts[];
+  /** Counters of pods' interfaces at the node's end, since the node was booted. */
+  readonly interfaces: readonly Packets[];
   /** Read after the interfaces. */
   readonly after: JudgedCounts;
 }
@@ -71,19 +67,30 @@ export class JudgeWatch {
   }
 
   /**
+   * Interfaces whose one direction has more packets than the other, the most lopsided first, where this look would be evidence of a
+   * bypass if each direction counted by itself. There are none while all is well.
+   */
+  lopsided(counts: TrafficCounts): readonly Ifindex[] {
+    const unexplained = this.#unexplainedOf(counts, () => true);
+    if (unexplained === null || unexplained < bypassedPacketsMin) return [];
+    const excessOf = ({ received, sent }: Packets): number => Math.abs(received - sent);
+    return packetsBetween(this.#last?.interfaces ?? [], counts.interfaces)
+      .filter((packets) => excessOf(packets) > 0)
+      .toSorted((left, right) => excessOf(right) - excessOf(left))
+      .map(({ ifindex }) => ifindex);
+  }
+
+  /**
    * Comes every few seconds. A look in which pods send little proves nothing. Packets that wait for a CPU at one look are
    * explained by a later one, in which there are fewer packets than what explains them: so looks are summed up.
+   *
+   * `diverted`: interfaces at which a program of another datapath may take the pod's packets away, and deliver them to another pod past
+   * that one's interface (bpf_redirect_peer).
    */
-  step(counts: TrafficCounts): void {
-    const last = this.#last;
+  step(counts: TrafficCounts, diverted: ReadonlySet<Ifindex>): void {
+    const unexplained = this.#unexplainedOf(counts, (ifindex) => diverted.has(ifindex));
     this.#last = counts;
-    if (last === null) return;
-    const judged = counts.after.judged - last.before.judged;
-    const apart = counts.after.apart - last.before.apart;
-    // Counters of another map begin at 0.
-    if (judged < 0 || apart < 0) return;
-    const packets = packetsBetween(last.interfaces, counts.interfaces) - apart;
-    const unexplained = packets - judged * packetsPerJudgedMax;
+    if (unexplained === null) return;
     const sum = Math.max(0, this.#unexplained + unexplained);
     // Not more, so that a bypass of days is over as soon as one of seconds.
     this.#unexplained = Math.min(sum, 2 * this.#queuedMax);
@@ -94,25 +101,34 @@ export class JudgeWatch {
   get isBypassed(): boolean {
     return this.#steps >= bypassedStepsMin && this.#unexplained > this.#queuedMax;
   }
+
+  /**
+   * Packets since the last look beyond those that explain them; null: not known. As many of each direction of an interface count as of the
+   * other, unless `isDiverted`: a pod alone can send any number that the node drops before `judge` (with a TTL of 1, to a Service without
+   * endpoints), but a bypassed connection has answers.
+   */
+  #unexplainedOf(counts: TrafficCounts, isDiverted: (ifindex: Ifindex) => boolean): number | null {
+    const last = this.#last;
+    if (last === null) return null;
+    const judged = counts.after.judged - last.before.judged;
+    const apart = counts.after.apart - last.before.apart;
+    // Counters of another map begin at 0.
+    if (judged < 0 || apart < 0) return null;
+    let packets = 0;
+    for (const { ifindex, received, sent } of packetsBetween(last.interfaces, counts.interfaces)) {
+      packets += isDiverted(ifindex) ? received + sent : 2 * Math.min(received, sent);
+    }
+    return packets - apart - judged * packetsPerJudgedMax;
+  }
 }
 
-/**
- * Packets of the interfaces that both readings have. Where no other datapath can take them away, as many of each direction as of the other:
- * a pod alone can send any number that the node drops before `judge` (with a TTL of 1, to a Service without endpoints), but a bypassed
- * connection has answers.
- */
-function packetsBetween(
-  before: readonly InterfaceCounts[],
-  after: readonly InterfaceCounts[],
-): number {
+/** Differences of the interfaces that both readings have. */
+function packetsBetween(before: readonly Packets[], after: readonly Packets[]): readonly Packets[] {
   const earlier = new Map(before.map((each) => [each.ifindex, each]));
-  let packets = 0;
-  for (const { ifindex, isDiverted, ...now } of after) {
+  return after.flatMap(({ ifindex, received, sent }) => {
     const first = earlier.get(ifindex);
-    if (first === undefined) continue;
-    const received = (now.received - first.received) >>> 0;
-    const sent = (now.sent - first.sent) >>> 0;
-    packets += isDiverted ? received + sent : 2 * Math.min(received, sent);
-  }
-  return packets;
+    if (first === undefined) return [];
+    const since = { received: (received - first.received) >>> 0, sent: (sent - first.sent) >>> 0 };
+    return [{ ifindex, ...since }];
+  });
 }
