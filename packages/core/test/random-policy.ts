@@ -360,7 +360,7 @@ function entityHolds(entity: string, { kind }: Place, text: string): boolean {
     case 'world-ipv6':
       return isOutside && text.includes(':');
     case 'cluster':
-      return ['pod', 'host', 'remote-node', 'unknown-pod'].includes(kind);
+      return ['pod', 'host', 'remote-node', 'unknown-pod', 'api-server'].includes(kind);
     case 'host':
       return kind === 'host';
     case 'remote-node':

@@ -92,9 +92,12 @@ export class SpecialOwners {
 const extendedMax = 1024;
 const localDnsFallback: Ownership = { ...nodeOwners.host, identities: [] };
 
-/** Backends of default/kubernetes carry the entity kube-apiserver beside what they are; those outside of the nodes are the world's. */
+/**
+ * Backends of default/kubernetes carry the entity kube-apiserver beside what they are; those outside of the nodes are the world's.
+ * All of them are of entity cluster (Cilium pkg/policy/api/entity.go, clusterSelectors).
+ */
 const apiServerExtra: Pick<Ownership, 'entities' | 'identities'> = {
-  entities: new Set<PeerEntity>(['kube-apiserver']),
+  entities: new Set<PeerEntity>(['kube-apiserver', 'cluster']),
   identities: [reservedIdentity(['kube-apiserver'])],
 };
 

@@ -199,6 +199,16 @@ test('classes: world and its families, the API server inside and outside', () =>
   assert.equal(rows['fe80::/10'], 'L cidr ::/0 + entity world + entity world-ipv6');
 });
 
+test('an API server outside of the nodes is of the cluster, and of the world: managed clusters have it there', () => {
+  const rules = { egress: [{ toEntities: ['cluster'] }], ingress: [{ fromEntities: ['world'] }] };
+  const policy = cnp('shop/p', { endpointSelector: web, ...rules });
+  const api = service('default/kubernetes', '10.96.0.1', [], '198.51.100.1', '192.168.0.2');
+  const rows = classRows(compileObjects([...basicObjects, policy, ...api]));
+  assert.equal(rows['198.51.100.1/32'], 'C entity cluster + entity world');
+  assert.equal(rows['192.168.0.2/32'], 'CN entity cluster');
+  assert.equal(rows['::/0'], 'entity world');
+});
+
 test('a class id names its selectors: it is the same for the same set, and survives other policies', () => {
   const policy = cnp('shop/p', { endpointSelector: web, egress: [{ toCIDR: ['203.0.113.0/24'] }] });
   const other = cnp('shop/q', { endpointSelector: web, egress: [{ toCIDR: ['198.51.100.0/24'] }] });
