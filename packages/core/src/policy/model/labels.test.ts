@@ -16,7 +16,6 @@ test('the default filter of identity labels', () => {
     ['io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name', true],
     ['io.cilium.k8s.policy.serviceaccount', true],
     ['io.cilium.k8s.policy.cluster', true],
-    ['topology.kubernetes.io/zone', true],
     ['batch.kubernetes.io/job-name', true],
     ['io.kubernetes.container.name', false],
     ['kubernetes.io/os', false],
@@ -31,6 +30,9 @@ test('the default filter of identity labels', () => {
     ['controller-revision-hash', false],
     ['annotation.foo', false],
     ['etcd_node', false],
+    ['controller-uid', false],
+    ['batch.kubernetes.io/controller-uid', false],
+    ['topology.kubernetes.io/zone', false],
   ];
   for (const [name, want] of rows) assert.equal(isIdentityLabel(name), want, name);
 });

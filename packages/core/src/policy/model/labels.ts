@@ -58,12 +58,15 @@ const ignoredPrefixes = [
   'statefulset.kubernetes.io/pod-name',
   'apps.kubernetes.io/pod-index',
   'batch.kubernetes.io/job-completion-index',
+  'batch.kubernetes.io/controller-uid',
   'k8s.io',
   'pod-template-generation',
   'pod-template-hash',
   'controller-revision-hash',
+  'controller-uid',
   'annotation',
   'etcd_node',
+  'topology.kubernetes.io',
 ];
 const betaLabels = 'beta.kubernetes.io';
 const noReserved: ReadonlySet<string> = new Set();

@@ -357,9 +357,15 @@ test('what is legal but odd is said', () => {
     warning({ ingress: [{ fromEntities: ['ingress'] }] }),
     /ingress matches nothing here, so traffic that Cilium's Ingress or Gateway brings/,
   );
+  const elsewhere = [
+    { ingressDeny: [{ fromEntities: ['ingress'] }] },
+    { egress: [{ toEntities: ['ingress'] }] },
+    { egressDeny: [{ toEntities: ['ingress'] }] },
+  ];
+  for (const spec of elsewhere) assert.match(warning(spec), /ingress matches nothing here$/m);
   assert.match(
     warning({ endpointSelector: { matchLabels: { 'pod-template-hash': 'x' } }, egress: [{}] }),
-    /pod-template-hash differs from pod to pod/,
+    /pod-template-hash is no part of identity/,
   );
   assert.match(
     warning({ egress: [{ toPorts: [{ ports: [{ port: '443', protocol: 'tcp' }] }] }] }),

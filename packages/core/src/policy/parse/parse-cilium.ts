@@ -189,7 +189,7 @@ function parseElement(
   if (fields['icmps'] !== undefined && fields['toPorts'] !== undefined) {
     context.error(path, 'icmps may only be present without toPorts: define a separate rule');
   }
-  const peers = parsePeers(fields, names, path, context);
+  const peers = parsePeers(fields, names, path, context, section === 'ingress');
   const fqdns = section === 'egress' ? parseFqdns(fields, path, context) : null;
   const ports = parsePorts(fields, section, path, context);
   const hasDns = ports !== 'any' && ports.some(({ dns }) => dns !== null);

@@ -58,12 +58,13 @@ export const ingressPeers: PeerFields = {
 /** Entities of Cilium's own endpoints, which no address has here. */
 const absentEntities: readonly string[] = ['init', 'health', 'ingress', 'unmanaged', 'none'];
 
-/** The peers of one rule element; toFQDNs aside, whose presence makes the rest empty. */
+/** The peers of one rule element; toFQDNs aside, whose presence makes the rest empty. `isAdmitting`: it allows ingress. */
 export function parsePeers(
   fields: Fields,
   names: PeerFields,
   path: string,
   context: ParseContext,
+  isAdmitting = false,
 ): 'any' | readonly Peer[] {
   checkKinds(fields, names, path, context);
   const peers: Peer[] = [];
@@ -81,7 +82,7 @@ export function parsePeers(
   }
   let isAny = false;
   for (const [value, itemPath] of items(fields, names.entities, path, context)) {
-    const entity = parseEntity(value, itemPath, context);
+    const entity = parseEntity(value, itemPath, context, isAdmitting);
     if (entity === 'all') isAny = true;
     else if (entity !== null) peers.push({ kind: 'entity', entity });
   }
@@ -205,13 +206,14 @@ function parseEntity(
   value: unknown,
   path: string,
   context: ParseContext,
+  isAdmitting: boolean,
 ): PeerEntity | 'all' | null {
   if (value === 'all') return 'all';
   const entity = peerEntities.find((name) => name === value);
   if (entity !== undefined) return entity;
   if (typeof value === 'string' && absentEntities.includes(value)) {
     const also =
-      value === 'ingress'
+      isAdmitting && value === 'ingress'
         ? ", so traffic that Cilium's Ingress or Gateway brings is not allowed"
         : '';
     if (value !== 'none') context.warn(path, `entity ${value} matches nothing here${also}`);

@@ -279,7 +279,7 @@ function makeRequirement(
     const fix = isOfNamespace ? `: for a namespace by its name write k8s:${podNamespaceLabel}` : '';
     context.warn(
       path,
-      `label ${name} differs from pod to pod and is no part of identity, so no pod has it here${fix}`,
+      `label ${name} is no part of identity, as in Cilium, so no pod has it here${fix}`,
     );
   }
   return { source, name, operator, values };
