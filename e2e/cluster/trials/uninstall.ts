@@ -47,15 +47,15 @@ class Uninstall {
     this.#trial = trial;
   }
 
-  /** A cluster on which Tandem never ran, or that was cleaned. */
+  /** @throws Error unless Tandem never ran on the cluster, or was cleaned away: each comparison would fail */
   async begin(): Promise<void> {
-    const { steps, layout, config } = this.#trial;
-    steps.title('Before Tandem');
-    await steps.step('no release and nothing of it in the cluster', async () => {
-      const list = await helm(layout, ['list', '--namespace', productNamespace, '--short']);
-      if (list.trim() !== '') throw new Error(`there is a release: ${list.trim()}`);
-      return '';
-    });
+    const { layout, config } = this.#trial;
+    const list = await helm(layout, ['list', '--namespace', productNamespace, '--short']);
+    if (list.trim() !== '') {
+      throw new Error(
+        `the cluster has the release ${list.trim()}: ./run cluster down, then try again`,
+      );
+    }
     await applyObjects(layout, [talkerPolicy]);
     await this.#trial.startTalker('bystander', { node: nodeName(1), targets: [] }, 'free');
     await this.#trial.witness.watchOutside(layout);
