@@ -7,6 +7,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +140,25 @@ EXPORTED(object_open)
 	return handle_number(call.loader, handle);
 }
 
+/*
+ * Signals wait meanwhile: the kernel's verifier gives up with EAGAIN when one is pending, and libbpf tries five times, so that under
+ * a profiler that interrupts this thread all the time a large program would never be loaded.
+ */
+static int load_without_signals(struct bpf_object *object)
+{
+	static const int own_faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP };
+	sigset_t waiting, former;
+	int result;
+
+	sigfillset(&waiting);
+	for (size_t i = 0; i < sizeof(own_faults) / sizeof(*own_faults); i++)
+		sigdelset(&waiting, own_faults[i]);
+	pthread_sigmask(SIG_BLOCK, &waiting, &former);
+	result = bpf_object__load(object);
+	pthread_sigmask(SIG_SETMASK, &former, NULL);
+	return result;
+}
+
 /* objectLoad(handle) */
 EXPORTED(object_load)
 {
@@ -149,7 +170,7 @@ EXPORTED(object_load)
 	if (handle == NULL)
 		return NULL;
 	log_begin(&log);
-	result = bpf_object__load(handle->object);
+	result = load_without_signals(handle->object);
 	log_end(&log);
 	if (result != 0)
 		return throw_logged(&call, "TANDEM_BPF_LOAD", -result, "load BPF object",
