@@ -4,11 +4,21 @@
 import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { closeFd } from './fd.ts';
 import { armFence, fireFence } from './fence.ts';
 
@@ -43,6 +53,23 @@ for (const way of ['stopped', 'busy', 'idle']) {
     assert.equal(fireFence(path), false, 'nobody is there any more');
   });
 }
+
+test('only writing kills: a process that opens the pipe, reads it in vain and closes it does not', async () => {
+  const path = newPath();
+  const child = await startFenced(path, 'idle');
+  const exited = once(child, 'exit');
+  for (const way of [constants.O_RDONLY, constants.O_WRONLY, constants.O_RDWR]) {
+    const fd = openSync(path, way | constants.O_NONBLOCK);
+    if (way !== constants.O_WRONLY) {
+      assert.throws(() => readSync(fd, Buffer.alloc(1)), { code: 'EAGAIN' });
+    }
+    closeSync(fd);
+  }
+  const stillThere = Promise.race([exited, delay(300, 'alive')]);
+  assert.equal(await stillThere, 'alive');
+  assert.equal(fireFence(path), true);
+  assert.deepEqual(await exited, [null, 'SIGKILL']);
+});
 
 test('the writer may be in another PID namespace, the killed one in a third', async () => {
   const path = newPath();
