@@ -122,7 +122,7 @@ export class JournalReplay {
     slots.collect();
   }
 
-  /** False when there is no slot to copy into: the rest waits. */
+  /** False when there is no slot to copy into, or that one was lost: the rest waits. */
   #take(
     region: JournalRegion,
     bytes: Uint8Array,
@@ -160,7 +160,7 @@ export class JournalReplay {
       return true;
     }
     // Only now: from here on others may take over the copy, and take it for a query.
-    slots.adopt(own);
+    if (!slots.adopt(own)) return false;
     if (!region.swap(slot, word, advanced(word, FREE))) {
       slots.release(own);
       return true;

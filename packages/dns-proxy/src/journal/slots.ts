@@ -112,6 +112,11 @@ export class QuerySlots {
     return (this.#firstWord + slot * wordsPerSlot) * 4 + tdJournalSlot.message;
   }
 
+  /** Bytes of the slot's query: another process can write the word, but not make a reader leave the slot. */
+  lengthOf(slot: QuerySlot): number {
+    return Math.min(this.words[this.wordOf(slot) + slotLength]!, TD_JOURNAL_MESSAGE_BYTES);
+  }
+
   /** The scrap slot of rx record `record`. */
   scrap(record: number): QuerySlot {
     return (inFlightMax + (record % batchMax)) as QuerySlot;
@@ -142,10 +147,10 @@ export class QuerySlots {
     return this.#inFlight;
   }
 
-  /** The taken slot may be received into from now on; it is wiped before. */
-  receive(slot: QuerySlot): void {
+  /** The taken slot may be received into from now on; it is wiped before. False: another one must be taken. */
+  receive(slot: QuerySlot): boolean {
     this.#wipe(slot);
-    this.#begin(slot, RECEIVING);
+    return this.#begin(slot, RECEIVING);
   }
 
   /** A message of so many bytes was received or copied into the slot. */
@@ -155,10 +160,10 @@ export class QuerySlots {
 
   /**
    * The taken slot holds the copy of a query that is about to be taken over. From here on others may take it over, if this
-   * process dies first. It is not in flight by our own count before `arm`.
+   * process dies first. It is not in flight by our own count before `arm`. False: another slot must be taken.
    */
-  adopt(slot: QuerySlot): void {
-    this.#begin(slot, IN_FLIGHT);
+  adopt(slot: QuerySlot): boolean {
+    return this.#begin(slot, IN_FLIGHT);
   }
 
   /** The query in the slot is in flight from now on; false if it is another member's by now. */
@@ -211,9 +216,7 @@ export class QuerySlots {
 
   /** A slot that was received into, and is not in flight, receives again; false if it is another's now. */
   recycle(slot: QuerySlot): boolean {
-    if (!this.#advance(slot, FREE)) return false;
-    this.receive(slot);
-    return true;
+    return this.#advance(slot, FREE) && this.receive(slot);
   }
 
   /** Slots that were in use when this run of the member began, or whose query was taken over, and that are not free yet. */
@@ -245,12 +248,19 @@ export class QuerySlots {
     this.giveBack(slot);
   }
 
-  /** A new use of a free slot. Only the owner takes a slot out of FREE. */
-  #begin(slot: QuerySlot, state: number): void {
+  /**
+   * A new use of a free slot. Only the owner takes a slot out of FREE; false if another process, which must not, has changed it: the
+   * slot is then like one that was taken over.
+   */
+  #begin(slot: QuerySlot, state: number): boolean {
     const held = this.#held[slot]!;
     const word = renewed(held, state);
-    if (!this.region.swap(slot, held, word)) throw new Error('a free slot of the journal changed');
+    if (!this.region.swap(slot, held, word)) {
+      this.#lose(slot);
+      return false;
+    }
     this.#held[slot] = word;
+    return true;
   }
 
   #advance(slot: QuerySlot, state: number): boolean {
@@ -261,9 +271,13 @@ export class QuerySlots {
       this.#held[slot] = word;
       return true;
     }
-    this.#held[slot] = advanced(held, lost);
-    this.#away.add(slot);
+    this.#lose(slot);
     return false;
+  }
+
+  #lose(slot: QuerySlot): void {
+    this.#held[slot] = advanced(this.#held[slot]!, lost);
+    this.#away.add(slot);
   }
 
   /** A slot of zeros holds no query, also if its owner died in the middle of a batch. */

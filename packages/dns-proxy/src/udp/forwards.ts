@@ -14,7 +14,7 @@ import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
 import type { QuerySlot } from '../journal/region.ts';
-import { slotFormerUpstream, slotLength, slotUpstream } from '../journal/slots.ts';
+import { slotFormerUpstream, slotUpstream } from '../journal/slots.ts';
 import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
@@ -93,10 +93,10 @@ export class Forwards {
     const nowMs = batch.monotonicNs / 1e6;
     if (words[at + slotFormerUpstream] !== 0) return false;
     if (!pool.isStale(words[at + slotUpstream]!, nowMs)) return false;
-    inFlight.read(slot, this.#facts, query);
+    if (!inFlight.read(slot, this.#facts, query)) return false;
     if (!mayAskAgain(lookup, query, this.#facts, nowMs)) return false;
     if (!inFlight.askAgain(slot)) return false;
-    this.#append(slot, words[at + slotLength]!);
+    this.#append(slot, slots.lengthOf(slot));
     return true;
   }
 
@@ -153,7 +153,7 @@ export class Forwards {
     if (!pool.isDropped(slots.words[at + slotUpstream]!) || slots.isLost(slot)) return false;
     if (this.#moves[slot] === upstreamMovesMax || !inFlight.move(slot)) return false;
     this.#moves[slot]! += 1;
-    this.#append(slot, slots.words[at + slotLength]!);
+    this.#append(slot, slots.lengthOf(slot));
     return true;
   }
 
@@ -178,7 +178,10 @@ export class Forwards {
 
   #answerUnreachable(slot: QuerySlot): void {
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
-    inFlight.read(slot, this.#facts, query);
+    if (!inFlight.read(slot, this.#facts, query)) {
+      inFlight.forget(slot);
+      return;
+    }
     if (inFlight.end(slot, 0) !== replying) return;
     countOutcome(counters, outcome.unreachable);
     report.failed(this.#facts, query, batch);

@@ -8,7 +8,7 @@
 
 import { setId } from '@tandem/core/dns/edit';
 import type { AcceptSet } from '@tandem/core/dns/matcher';
-import { parseQuery, type QueryView } from '@tandem/core/dns/query';
+import { parseQuery, type QueryView, queryOk } from '@tandem/core/dns/query';
 import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { counter } from '../counters.ts';
 import type { QuerySlot } from '../journal/region.ts';
@@ -162,18 +162,21 @@ export class InFlight {
     return words[at + slotFormerUpstream] === socket && words[at + slotFormerId] === id;
   }
 
-  /** Reads the query in a slot in flight, with the id that the pod gave it, into `query` and `facts`. */
-  read(slot: QuerySlot, facts: QueryFacts, query: QueryView): void {
+  /**
+   * Reads the query in a slot in flight, with the id that the pod gave it, into `query` and `facts`. It was checked when it came in;
+   * false: another process has written over it since, and there is nothing to answer.
+   */
+  read(slot: QuerySlot, facts: QueryFacts, query: QueryView): boolean {
     const { slots, memory } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
     const start = slots.messageOf(slot);
-    parseQuery(query, memory, start, start + words[at + slotLength]!);
+    if (parseQuery(query, memory, start, start + slots.lengthOf(slot)) !== queryOk) return false;
     query.id = words[at + slotClientId]!;
     facts.words = words;
     facts.client = at + slotClient;
     facts.server = at + slotServer;
-    facts.clientPort = words[at + slotClientPort]!;
+    facts.clientPort = words[at + slotClientPort]! & 0xffff;
     facts.startedUs = slots.startedUs[slot]!;
     facts.endpointSlot = words[at + slotEndpoint]! as EndpointSlot;
     facts.policySlot = words[at + slotPolicySlot]! as PolicySlot;
@@ -182,6 +185,7 @@ export class InFlight {
     facts.isTrusted = words[at + slotTrusted] === 1;
     facts.acceptSet = words[at + slotAcceptSet]! as AcceptSet;
     facts.installs = words[at + slotTables]!;
+    return true;
   }
 
   /**

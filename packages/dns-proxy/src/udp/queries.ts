@@ -150,14 +150,14 @@ export class UdpQueries {
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
     const start = this.#slots.messageOf(slot);
-    const parsed = parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
+    const parsed = parseQuery(query, this.#memory, start, start + this.#slots.lengthOf(slot));
     // Before any state after "received": a member that takes it over from there answers with this id.
     words[at + slotClientId] = query.id;
     const status = isTruncated && parsed === queryOk ? queryFormErr : parsed;
     const facts = this.#facts;
     facts.client = at + slotClient;
     facts.server = at + slotServer;
-    facts.clientPort = words[at + slotClientPort]!;
+    facts.clientPort = words[at + slotClientPort]! & 0xffff;
     let result: Outcome = decide(
       lookup,
       query,
@@ -170,7 +170,7 @@ export class UdpQueries {
       result = this.#inFlight.begin(slot, facts, query);
       if (result === outcome.overServers && timeouts.giveUpServerFor(facts)) {
         // The view holds a query to that server by now.
-        parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
+        parseQuery(query, this.#memory, start, start + this.#slots.lengthOf(slot));
         result = this.#inFlight.begin(slot, facts, query);
       }
       if (result === claimed) return;

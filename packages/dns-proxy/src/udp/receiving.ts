@@ -5,7 +5,7 @@
 
 import { RECORD_WORDS, RX_CAPACITY, RX_OFFSET } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
-import type { QuerySlot } from '../journal/region.ts';
+import { noSlot, type QuerySlot } from '../journal/region.ts';
 import type { QuerySlots } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 
@@ -42,9 +42,9 @@ export class Receiving {
   #arm(i: number): void {
     const slots = this.#slots;
     const { rx } = this.#listeners;
-    const taken = slots.take();
-    const slot = taken === -1 ? slots.scrap(i) : taken;
-    if (taken !== -1) slots.receive(taken);
+    let taken = slots.take();
+    while (taken !== noSlot && !slots.receive(taken)) taken = slots.take();
+    const slot = taken === noSlot ? slots.scrap(i) : taken;
     this.#armed[i] = slot;
     rx[i * RECORD_WORDS + RX_OFFSET] = slots.messageOf(slot);
     rx[i * RECORD_WORDS + RX_CAPACITY] = udpQueryBytesMax;

@@ -111,8 +111,11 @@ export class UdpReplies {
       this.#counters[counter.repliesMismatched]!++;
       return;
     }
-    // The question was checked when it came in; this reads its name into the view again.
-    inFlight.read(slot, this.#facts, query);
+    if (!inFlight.read(slot, this.#facts, query)) {
+      this.#counters[counter.repliesMismatched]!++;
+      inFlight.forget(slot);
+      return;
+    }
     // Another member may have taken the query over while this process waited for a CPU, and ask again: this answer is
     // delivered, and the pod may get two.
     const nowMs = batch.monotonicNs / 1e6;

@@ -31,8 +31,7 @@ export class Timeouts {
   /** The query in the slot gets no answer; `query` holds it afterwards. */
   giveUp(slot: QuerySlot): void {
     const { query, report, batch, inFlight, counters } = this.#o;
-    inFlight.read(slot, this.#facts, query);
-    report.timedOut(this.#facts, query, batch);
+    if (inFlight.read(slot, this.#facts, query)) report.timedOut(this.#facts, query, batch);
     inFlight.forget(slot);
     countOutcome(counters, outcome.timedOut);
   }
