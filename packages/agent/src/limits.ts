@@ -52,7 +52,10 @@ export const networkPauseMs = 250;
 export const endedMsMax = 60_000;
 /** Largest random distance of a process's first revision from the newest known one. */
 export const revisionJumpMax = 65_536;
-/** Longest wait of a revision for the acknowledgements of members; after it a member without it gets no queries. */
+/**
+ * Longest wait of a revision for the acknowledgements of members; after it a member without it gets no queries, and no revision waits for
+ * it until it has caught up.
+ */
 export const acknowledgeTimeoutMs = 10_000;
 /**
  * Longest wait of a new agent's first policy for the name cache of a serving proxy, from which it feeds selectors that are

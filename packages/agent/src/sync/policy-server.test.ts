@@ -13,7 +13,7 @@ const snapshot = new Uint8Array(8);
 
 interface Stream {
   readonly sent: number[];
-  /** So many messages more are taken before it is backed up. */
+  /** Number of messages that are taken before it is backed up. */
   room: number;
   isEnded: boolean;
   readonly acknowledge: (revision: number, failedRevision?: number) => void;

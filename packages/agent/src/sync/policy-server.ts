@@ -160,7 +160,7 @@ function hasTaken({ member, ...session }: Session, revision: Revision): boolean 
   return member < 0 || session.revision >= revision || session.refused === revision;
 }
 
-/** What the stream takes now. A part of a revision may have left when the next one follows: its first piece abandons the other. */
+/** Sends what the stream takes now. A part of a revision may have left when the next one follows: its first piece abandons the other. */
 function pump(session: Session): void {
   const { link } = session;
   let sent = 0;
