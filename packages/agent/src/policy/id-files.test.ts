@@ -92,6 +92,25 @@ test('a part of a line, and what follows it, is left out; the next write that fa
   assert.equal(idOf(new IdFiles(directory.path).load(log), 'c'), idOf(withMore(ids, 'c'), 'c'));
 });
 
+test('nothing is added behind a part of a line', () => {
+  using directory = temporaryDirectory();
+  const files = new IdFiles(directory.path);
+  let ids = withMore(StableIds.empty(), 'a');
+  files.keep(ids);
+  ids = withMore(ids, 'b');
+  files.keep(ids);
+  // As a full disk leaves it, or a loss of power, when the agent ends before it writes again.
+  appendFileSync(join(directory.path, 'ids-added.jsonl'), '["class",["12');
+  const next = new IdFiles(directory.path);
+  ids = withMore(next.load(log), 'c');
+  next.keep(ids);
+  ids = withMore(ids, 'd');
+  next.keep(ids);
+  const read = new IdFiles(directory.path).load(log);
+  for (const content of ['a', 'b', 'c', 'd'])
+    assert.equal(idOf(read, content), idOf(ids, content), content);
+});
+
 test('many are written whole, and the second file does not grow for ever', () => {
   using directory = temporaryDirectory();
   const added = join(directory.path, 'ids-added.jsonl');

@@ -48,10 +48,12 @@ export class IdFiles {
     try {
       const decoded = StableIds.decode(JSON.parse(text), this.#salt);
       if (decoded.ok) {
-        const rows = this.#readAdded();
+        const { rows, isWhole } = this.#readAdded();
         this.#added = rows.length;
-        this.#onDisk = decoded.value.withRows(rows);
-        return this.#onDisk;
+        const ids = decoded.value.withRows(rows);
+        // Behind a part of a line nothing could be read that is added: then all is written again.
+        this.#onDisk = isWhole ? ids : null;
+        return ids;
       }
       log.warn('the table of ids cannot be used: a new one is started', {
         path,
@@ -109,15 +111,17 @@ export class IdFiles {
   }
 
   /** Up to the first line that is none: a writer that died may have left a part of one. */
-  #readAdded(): (readonly [unknown, unknown])[] {
+  #readAdded(): { readonly rows: (readonly [unknown, unknown])[]; readonly isWhole: boolean } {
     let text: string;
     try {
       text = read(this.#addedPath);
-    } catch {
-      return [];
+    } catch (error) {
+      return { rows: [], isWhole: (error as NodeJS.ErrnoException).code === 'ENOENT' };
     }
     const rows: (readonly [unknown, unknown])[] = [];
-    for (const line of text.split('\n').slice(0, -1)) {
+    const lines = text.split('\n');
+    const rest = lines.pop();
+    for (const line of lines) {
       try {
         const row: unknown = JSON.parse(line);
         if (!Array.isArray(row) || row.length !== 2) break;
@@ -126,7 +130,7 @@ export class IdFiles {
         break;
       }
     }
-    return rows;
+    return { rows, isWhole: rest === '' && rows.length === lines.length };
   }
 }
 
