@@ -115,6 +115,19 @@ test('an earlier life, or our own index, does not take over', () => {
   assert.equal(exchange.counters.protocolErrors, 2);
 });
 
+test('a run of the future does not shut out those that come', () => {
+  const { exchange, receive } = member();
+  exchange.tick(0, 5000);
+  for (const epoch of [5062e9, 2 ** 63]) {
+    const port = new Port();
+    receive(port, hello(epoch));
+    assert.deepEqual([port.isClosed, exchange.isConnected], [true, false]);
+  }
+  const port = new Port();
+  receive(port, hello(5001e9));
+  assert.equal(exchange.isConnected, true);
+});
+
 test('an acknowledgement of what was never sent ends the stream', () => {
   const { exchange, receive } = member();
   const port = new Port();

@@ -29,6 +29,7 @@ import { dropRecordBytes } from '../records/drop-event.ts';
 import { lossReasonOf } from '../records/loss-record.ts';
 import {
   batchesInFlightMax,
+  epochAheadSecondsMax,
   forwardedDnsBurst,
   forwardedDnsPerSecond,
   forwardedDropsBurst,
@@ -246,8 +247,9 @@ export class Exchange {
 
   #onHello(port: ExchangePort, hello: SyncHello): void {
     const { member, epoch } = this.#options;
-    // An earlier run that has not noticed its end yet must not displace its successor.
-    if (hello.member === member || hello.epoch < this.#peerEpoch) {
+    // An earlier run that has not noticed its end yet must not displace its successor; one of the future would refuse every successor.
+    const isOrdered = hello.epoch >= this.#peerEpoch && !this.#isOfFuture(hello.epoch);
+    if (hello.member === member || !isOrdered) {
       this.#giveUp(port);
       return;
     }
@@ -264,6 +266,11 @@ export class Exchange {
     if (isNewRun || !knowsUs) this.#transfer();
     this.outbox.rewind();
     this.pump();
+  }
+
+  /** The clock is that of the last tick: 0 before the first, and behind after the machine slept. */
+  #isOfFuture(epoch: number): boolean {
+    return this.#nowSeconds > 0 && epoch / 1e9 > this.#nowSeconds + epochAheadSecondsMax;
   }
 
   #onBatch(port: ExchangePort, batch: SyncBatch): void {

@@ -28,6 +28,8 @@ export const forwardedDnsBurst = 4000;
 export const forwardedDropsPerSecond = 500;
 export const forwardedDropsBurst = 1000;
 
+/** Time by which the start of the other process's run may be ahead of the receiver's clock, seconds; a hello of later is refused. */
+export const epochAheadSecondsMax = 60;
 /** Interval between batches. */
 export const exchangeTickMs = 100;
 /** Least time between two transfers of the whole cache that lost mappings make necessary. */
