@@ -67,7 +67,7 @@ class Life {
       onRecord: (bytes, at, length, isCatchUp) => {
         if (this.#take(bytes, at, length)) this.exchange.offerDrop(bytes, at, length, isCatchUp);
       },
-      acknowledgedPosition: () => this.exchange.outbox.acknowledgedDropPosition,
+      acknowledgedPosition: (ring) => this.exchange.outbox.acknowledgedDropPosition(ring),
     });
     store.drops.lastPosition = () => this.reader.lastPosition;
     store.drops.begin(this.reader.lastPosition, this.reader.ringId);

@@ -36,8 +36,8 @@ export interface DropReaderOptions {
    * was in the ring when we became the reader, one of a bounded number.
    */
   readonly onRecord: (bytes: Uint8Array, at: number, length: number, isCatchUp: boolean) => void;
-  /** The position up to which the other process has acknowledged drop events. */
-  readonly acknowledgedPosition: () => number;
+  /** The position in this ring up to which the other process has acknowledged drop events. */
+  readonly acknowledgedPosition: (ring: number) => number;
 }
 
 export class DropReaderCounters {
@@ -148,7 +148,7 @@ export class DropReader implements Disposable {
 
   #commit(): void {
     const { position } = this.#ring.stats();
-    const acknowledged = this.#o.acknowledgedPosition();
+    const acknowledged = this.#o.acknowledgedPosition(this.ringId);
     const until = Math.min(
       position,
       Math.max(acknowledged, position - heldDropsMax * ringRecordBytes),

@@ -87,7 +87,7 @@ export class DropCollector {
         if (!this.#store.dropRecord(bytes, at, length)) return;
         this.#exchange.offerDrop(bytes, at, length, isCatchUp);
       },
-      acknowledgedPosition: () => this.#exchange.outbox.acknowledgedDropPosition,
+      acknowledgedPosition: (ring) => this.#exchange.outbox.acknowledgedDropPosition(ring),
     });
     const { drops } = this.#store;
     drops.lastPosition = () => reader.lastPosition;

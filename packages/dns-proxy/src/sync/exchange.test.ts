@@ -9,7 +9,7 @@ import { address, dnsRecord, dropRecord, wireName } from '../../test/records.ts'
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
 import { ringRecordBytes } from '../drops/ledger.ts';
 import { flagTrusted, flagUnselected } from '../records/dns-event.ts';
-import { encodeLoss } from '../records/loss-record.ts';
+import { encodeLoss, ringOf } from '../records/loss-record.ts';
 import { Exchange, type ExchangePort } from './exchange.ts';
 import {
   backlogBytesMax,
@@ -219,6 +219,7 @@ test('drop events that are not told are known to be missing; losses are always t
     new DataView(drop.buffer).setBigUint64(tdEvent.position, position, true);
     exchange.offerDrop(drop, 0, drop.length);
   };
+  const ring = ringOf(drop, 0);
   const count = forwardedDropsBurst + 50;
   for (let event = 0; event < count; event++) offer(event);
   const loss = encodeLoss({ timeNs: 1, reason: 'rate-limit', count: 7 });
@@ -236,9 +237,17 @@ test('drop events that are not told are known to be missing; losses are always t
   assert.equal(other.store.drops.seen, forwardedDropsBurst + 1);
   assert.equal(other.store.drops.missing, 50);
   assert.equal(other.store.events.next, forwardedDropsBurst + 2);
-  assert.equal(exchange.outbox.acknowledgedDropPosition, 0, 'not before the other has it');
+  assert.equal(exchange.outbox.acknowledgedDropPosition(ring), 0, 'not before the other has it');
   receive(port, { ack: { epoch: 1000, sequence: batches.at(-1)?.sequence ?? 0 } });
-  assert.equal(exchange.outbox.acknowledgedDropPosition, (count + 1) * ringRecordBytes);
+  assert.equal(exchange.outbox.acknowledgedDropPosition(ring), (count + 1) * ringRecordBytes);
+  // Positions of another ring, that of an agent of another version, begin at 0.
+  assert.equal(exchange.outbox.acknowledgedDropPosition(ring + 1), 0);
+  new DataView(drop.buffer).setUint32(tdEvent.ring, ring + 1, true);
+  offer(3);
+  exchange.tick(400, 0);
+  const sequence = port.sent.at(-1)?.batch?.sequence ?? 0;
+  receive(port, { ack: { epoch: 1000, sequence } });
+  assert.equal(exchange.outbox.acknowledgedDropPosition(ring + 1), 4 * ringRecordBytes);
 });
 
 test('what lay in the ring at a takeover costs no new event its place', () => {

@@ -111,8 +111,8 @@ export class Outbox {
   mappingsLost = 0;
   /** Transfers of the whole cache that were begun. */
   transfers = 0;
-  /** The other side has acknowledged the drop events up to this position in the ring. */
-  acknowledgedDropPosition = 0;
+  /** The other side has acknowledged the drop events up to here. */
+  #acknowledgedDrops: DropPlace = { position: 0, ring: 0 };
   readonly #cache: FqdnCache;
   readonly #pieceBytesMax: number;
   readonly #pageMappingsMax: number;
@@ -160,6 +160,11 @@ export class Outbox {
   get waitingBytes(): number {
     const { dns, drop } = this.#piles;
     return dns.length + drop.length + this.#backlogBytes + this.#inFlightBytes;
+  }
+
+  /** The position in `ring` up to which the other side has acknowledged drop events: 0 while it has none of this ring. */
+  acknowledgedDropPosition(ring: number): number {
+    return this.#acknowledgedDrops.ring === ring ? this.#acknowledgedDrops.position : 0;
   }
 
   get inFlight(): number {
@@ -295,11 +300,8 @@ export class Outbox {
   #noteAcknowledged(records: Uint8Array | null | undefined): void {
     if (records === undefined || records === null) return;
     for (let at = 0; at + dropRecordBytes <= records.length; at += dropRecordBytes) {
-      if (lossReasonOf(records, at) !== null) continue;
-      this.acknowledgedDropPosition = Math.max(
-        this.acknowledgedDropPosition,
-        positionOf(records, at),
-      );
+      const place = placeOf(records, at);
+      if (place !== null) this.#acknowledgedDrops = lastOf(this.#acknowledgedDrops, place);
     }
   }
 
@@ -327,6 +329,11 @@ function firstOf(a: DropPlace | null, b: DropPlace | null): DropPlace | null {
   if (a === null || b === null) return a ?? b;
   if (a.ring !== b.ring) return a.ring > b.ring ? a : b;
   return a.position <= b.position ? a : b;
+}
+
+/** The later one in a ring; `next` in another ring, to which the programs have changed, be it that of an earlier version. */
+function lastOf(former: DropPlace, next: DropPlace): DropPlace {
+  return former.ring === next.ring && former.position >= next.position ? former : next;
 }
 
 function recordBytes(batch: NumberedBatch): number {
