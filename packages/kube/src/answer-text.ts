@@ -52,6 +52,22 @@ export function messageOf(text: string): string {
   }
 }
 
+/**
+ * Problem of an answer 404 that is not the Status of an API server without an object of that name; '': it is. What stands in front of a
+ * server answers 404 in its own words for a path that it does not know, which says nothing about the object.
+ */
+export function foreignText(text: string, name: string): string {
+  try {
+    const status: unknown = JSON.parse(text);
+    const { kind, reason, details } = isFields(status) ? status : {};
+    const isOfServer = kind === 'Status' && reason === 'NotFound' && isFields(details);
+    if (isOfServer && details['name'] === name) return '';
+  } catch {
+    // no JSON
+  }
+  return `the answer 404 for ${name} is not one of an API server: see what is between this node and it`;
+}
+
 /** Whether a Status says that the server's cache did not reach the version of its store in time. */
 export function isBehind(text: string): boolean {
   return text.includes('"ResourceVersionTooLarge"');

@@ -419,6 +419,23 @@ test('a kind that is not there is absent, comes, and goes with its definition al
   server.endWatches();
   await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it', timeoutMs: 15_000 });
   assert.ok(has(followed, 'web'));
+  // As a proxy in front of the server that has lost its route: 404 for every path, in words of its own.
+  const foreign = ['404 page not found', '{"kind":"Status","code":404}', '{"reason":"NotFound"}'];
+  for (const text of foreign) {
+    const { failures } = followed.watch.counters;
+    server.fault = (_, stream) => {
+      stream.respond({ ':status': 404 });
+      stream.end(text);
+      return true;
+    };
+    server.endWatches();
+    const isSeen = (): boolean =>
+      followed.watch.counters.failures > failures &&
+      /not one of an API server/.test(JSON.stringify(followed.watch.state));
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await waitFor(isSeen, { what: text, timeoutMs: 30_000 });
+    assert.ok(has(followed, 'web'), text);
+  }
   server.fault = () => false;
   server.unserve(policies.path);
   server.unserve(definitionsPath);

@@ -9,7 +9,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import { isBehind, messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
+import { foreignText, isBehind, messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
 import { Backoff } from './backoff.ts';
 import { type Answer, isUnserved } from './discovery.ts';
 import { connectionFailure, type Failure, failure, forbidden, statusCause } from './failure.ts';
@@ -320,6 +320,8 @@ export class ListWatch {
         'rights',
       );
     }
+    const foreign = status === 404 ? foreignText(text, resource.definition) : '';
+    if (foreign !== '') return failure(foreign);
     const others = otherVersionsServed(text, versionsOf(resource));
     if (status !== 404 && others === null) {
       // The objects of a watch that ended so stay until another version lists them.

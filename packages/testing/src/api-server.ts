@@ -232,7 +232,10 @@ export class ApiServer {
   #answer({ path, query }: ApiRequest, stream: ServerHttp2Stream): void {
     const objects = this.#objects.get(path);
     if (objects === undefined) {
-      respondStatus(stream, 404, 'the server could not find the requested resource');
+      respondJson(stream, 404, {
+        ...status(404, 'the server could not find the requested resource'),
+        ...{ reason: 'NotFound', details: { name: path.split('/').at(-1) } },
+      });
     } else if (query.get('watch') === null) {
       this.#list(objects, query, stream);
     } else {
