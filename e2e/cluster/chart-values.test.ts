@@ -4,9 +4,10 @@
 /** Values of the chart: images of any registry, names of any length, and what is refused with which words. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { chartValues } from '../kit/chart-readme.ts';
 import {
@@ -204,7 +205,22 @@ for (const [what, values, message] of [
   ['an option with a dash', 'agent.options.cluster-name=a', /options/],
   ['a cleanup that waits for ever', 'cleanup.timeoutSeconds=0', /timeoutSeconds/],
   ['an empty priority class', 'priorityClassName=3', /priorityClassName/],
-  ['a parent directory', 'stateDir=relative', /stateDir/],
+  ['a relative directory', 'stateDir=relative', /stateDir/],
+  ['a parent directory', 'gate.confDir=/etc/../x', /confDir/],
+  ['a directory that YAML would cut off', 'runDir=/run/a\\, b', /runDir/],
+  ['a directory that the API refuses', 'runDir=/run/a:b', /runDir/],
+  ['one directory for two purposes', 'runDir=/x,stateDir=/x/', /\/x, which is for (run|state)Dir/],
+  ['the directory of the pins', 'runDir=/sys/fs/bpf', /which is for the bpffs/],
+  [
+    'one port of the node for both',
+    'agent.metricsPort=9965',
+    /dnsProxy\.metricsPort is 9965, which is agent\.metricsPort/,
+  ],
+  ['the shared port', 'agent.metricsPort=10053', /which is agent\.options\.port/],
+  ['the shared port by an option', 'agent.options.port=9965', /dnsProxy\.metricsPort is 9965/],
+  ['a toleration that is none', 'controller.tolerations={}', /tolerations/],
+  ['a label that is no text', 'nodeSelector.gpu=true', /nodeSelector/],
+  ['policy that ends with each agent', 'agent.options.removeOnStop=true', /cleanup\.onUninstall/],
   ['an AppArmor profile with a blank', 'appArmorProfile=a b', /appArmorProfile/],
   ['an SELinux option that there is not', 'seLinuxOptions.kind=x', /seLinuxOptions/],
   ['a URL for the API server', 'k8s.serviceHost=https://x/', /serviceHost/],
@@ -285,6 +301,32 @@ test('what runs on each node is kept off nodes that are no machines, and values 
     (await affinities('--set', 'affinity=null')).filter((each) => each !== undefined),
     [],
   );
+});
+
+test('build metadata of a version is no fault of a label or an image', async () => {
+  const copy = mkdtempSync(join(tmpdir(), 'tandem-chart-'));
+  after(() => rmSync(copy, { recursive: true }));
+  cpSync(chart, copy, { recursive: true });
+  const file = join(copy, 'Chart.yaml');
+  writeFileSync(file, readFileSync(file, 'utf8').replaceAll(/ersion: 0\.1\.0$/gm, '$&+2026.a'));
+  const { status, stdout, stderr } = await helm(
+    'template',
+    'tandem',
+    copy,
+    '--kube-version',
+    '1.36.3',
+    ...everything,
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /chart: tandem-0\.1\.0_2026\.a\n/);
+  assert.match(stdout, /\/agent:0\.1\.0_2026\.a\n/);
+  assert.doesNotMatch(stdout, /0\.1\.0\+/);
+});
+
+test('no pod has variables of Services, which could be too many or be taken for options', async () => {
+  const specs = podsOf(await rendered(...everything));
+  assert.ok(specs.length > 5);
+  for (const spec of specs) assert.equal(spec.enableServiceLinks, false);
 });
 
 test('definitions are no part of the chart: Helm would neither upgrade them nor leave those of others alone', async () => {

@@ -98,6 +98,7 @@ export interface ChartContainer {
 export interface ChartPod {
   readonly hostNetwork?: boolean;
   readonly automountServiceAccountToken?: boolean;
+  readonly enableServiceLinks?: boolean;
   readonly imagePullSecrets?: readonly { readonly name: string }[];
   readonly containers: readonly ChartContainer[];
   readonly initContainers?: readonly ChartContainer[];

@@ -4,9 +4,10 @@
 {{- define "tandem.labels" -}}
 app.kubernetes.io/part-of: tandem
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- /* A version may have build metadata after a plus, which no label may have. */}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* The whole name of an image. Called with `root`, `name` and `image`, the values of that image alone. */}}
@@ -18,7 +19,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- else }}
 {{- $registry := (.root.Values.global | default dict).imageRegistry | default $image.registry | default $common.registry }}
 {{- $repository := $image.repository | default (printf "%s/%s" $common.repository .name) }}
-{{- $tag := $image.tag | default $common.tag | default .root.Chart.AppVersion }}
+{{- $tag := $image.tag | default $common.tag | default (.root.Chart.AppVersion | replace "+" "_") }}
 {{- printf "%s/%s:%s" $registry $repository $tag }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 {{- end }}
@@ -43,6 +44,7 @@ imagePullSecrets: {{ toJson (uniq .) }}
 hostNetwork: true
 {{- /* bpf(2), links and pins of the node are of its own user namespace, whatever the default of the cluster is. */}}
 hostUsers: true
+{{- include "tandem.noLinks" . }}
 dnsPolicy: Default
 priorityClassName: {{ .Values.priorityClassName }}
 {{- /* After the drain bound the process has 5 s for the rest (docs/operations.md). */}}
@@ -52,6 +54,11 @@ shareProcessNamespace: true
 {{- include "tandem.pullSecrets" . }}
 {{- include "tandem.nodes" . }}
 tolerations: {{ toJson .Values.tolerations }}
+{{- end }}
+
+{{/* Of every pod: a variable for each Service of the namespace could be too many, or be taken for an option. */}}
+{{- define "tandem.noLinks" }}
+enableServiceLinks: false
 {{- end }}
 
 {{/* On which nodes Tandem runs, but for taints. Called with the root. */}}
@@ -67,7 +74,7 @@ affinity: {{ toJson . }}
 {{- with .Values.k8s }}
 {{- if .serviceHost }}
 - {name: KUBERNETES_SERVICE_HOST, value: {{ .serviceHost | quote }}}
-- {name: KUBERNETES_SERVICE_PORT, value: {{ .servicePort | quote }}}
+- {name: KUBERNETES_SERVICE_PORT, value: {{ .servicePort | default 6443 | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
