@@ -7,7 +7,13 @@ import { formatPrefix, type Prefix } from '@tandem/core/net/ip';
 import { defaultRedirectNamespaces } from '@tandem/core/policy/dns/redirects';
 import { TD_NAT64_MAX } from '@tandem/datapath/abi.gen';
 import { isNat64Prefix } from '@tandem/datapath/config';
-import { checkMemberConfig, type MemberConfig, memberOptions } from '@tandem/dns-proxy/config';
+import {
+  absolutePath,
+  checkMemberConfig,
+  type MemberConfig,
+  memberOptions,
+  pathOrNothing,
+} from '@tandem/dns-proxy/config';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import {
   boolOption,
@@ -80,6 +86,8 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     nodeName: stringOption({
       group: 'Cluster',
       description: 'Name of this node: its Node object and the spec.nodeName of its pods.',
+      // The empty one is that of pods without a node.
+      pattern: { test: /^[^\s/,]{1,253}$/, range: 'a name of a node' },
     }),
     clusterName: stringOption({
       group: 'Cluster',
@@ -186,34 +194,40 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       description:
         'Mount point of cgroup v2. A program attached there keeps other processes from binding port P. auto: found in /proc/self/mountinfo; empty: no such guard.',
       default: 'auto',
+      pattern: { test: /^(auto|\/.*)?$/, range: 'auto, an absolute path, or empty' },
     }),
     bpfObject: stringOption({
       group: 'Datapath',
       description: 'Object file of the BPF programs; empty: the one beside this program.',
       default: '',
+      pattern: pathOrNothing,
     }),
     cniConfDir: stringOption({
       group: 'Datapath',
       description:
         'Directory from which the container runtime reads CNI configurations. The agent puts the CNI gate there, as 00-tandem.conflist, which holds the start of pods; empty: no gate.',
       default: '',
+      pattern: pathOrNothing,
     }),
     cniBinDir: stringOption({
       group: 'Datapath',
       description: 'Directory in which the container runtime looks for CNI plugins.',
       default: '/opt/cni/bin',
+      pattern: absolutePath,
     }),
     cniResultsDir: stringOption({
       group: 'Datapath',
       description:
         'Directory in which the container runtime keeps results of CNI: they name the interfaces of pods that already run.',
       default: '/var/lib/cni/results',
+      pattern: absolutePath,
     }),
     gateProgram: stringOption({
       group: 'Datapath',
       description:
         'File of the CNI gate that is installed as plugin tandem-gate; empty: the one beside this program.',
       default: '',
+      pattern: pathOrNothing,
     }),
     removeOnStop: boolOption({
       group: 'Datapath',

@@ -13,6 +13,7 @@ import {
   enumOption,
   intOption,
   listOption,
+  type StringPattern,
   stringOption,
 } from '@tandem/runtime/config-option';
 import type { OptionTable } from '@tandem/runtime/flags';
@@ -47,8 +48,11 @@ export interface MemberConfig extends LogConfig {
   readonly probeSocket: string;
 }
 
-const absolutePath = { test: /^\//, range: 'an absolute path' };
-const pathOrNothing = { test: /^(\/.*)?$/, range: 'an absolute path, or empty' };
+export const absolutePath: StringPattern = { test: /^\//, range: 'an absolute path' };
+export const pathOrNothing: StringPattern = {
+  test: /^(\/.*)?$/,
+  range: 'an absolute path, or empty',
+};
 
 export const memberOptions: OptionTable<MemberConfig> = {
   bpffsDir: stringOption({

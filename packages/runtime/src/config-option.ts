@@ -81,11 +81,17 @@ function textInYaml<T>(parseText: (text: string) => Result<T, string>, example: 
       : err(`must be text (such as ${example}), is ${yamlType(value)}: quote it`);
 }
 
+/** Accepted values, and their description. */
+export interface StringPattern {
+  readonly test: RegExp;
+  readonly range: string;
+}
+
 export function stringOption(
   spec: Described & {
     readonly default?: string;
-    /** Accepted values, and their description. Default: anything. */
-    readonly pattern?: { readonly test: RegExp; readonly range: string };
+    /** Default: anything. */
+    readonly pattern?: StringPattern;
   },
 ): Option<string> {
   const parseText = (text: string): Result<string, string> => {
