@@ -3,7 +3,7 @@
 
 /** Arguments, streams and signals of a process, as a program of ours gets them. */
 
-import type { ExitCode } from './exit-codes.ts';
+import { type ExitCode, exitCode } from './exit-codes.ts';
 import type { CliWorld } from './program.ts';
 
 export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>): Promise<void> {
@@ -13,12 +13,16 @@ export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>):
   }
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      // `tandem observe | head`: the reader has ended, which ends the command and is no failure.
-      if (error.code !== 'EPIPE') throw error;
+      const isFirst = !abort.signal.aborted;
       abort.abort();
+      // `tandem observe | head`: the reader has ended, which ends the command and is no failure.
+      if (error.code === 'EPIPE' || !isFirst || stream === process.stderr) return;
+      // A full disk: half of the output must not look like all of it.
+      process.exitCode = exitCode.problem;
+      process.stderr.write(`the output cannot be written: ${error.message}\n`);
     });
   }
-  process.exitCode = await run({
+  const code = await run({
     argv: process.argv.slice(2),
     env: process.env,
     stdout: process.stdout,
@@ -26,4 +30,5 @@ export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>):
     signal: abort.signal,
     nowMs: Date.now,
   });
+  process.exitCode ??= code;
 }
