@@ -24,6 +24,12 @@ const quota = 512;
 const hot = ['203.0.113.1', '203.0.113.2', '203.0.113.3'];
 const ttl = 60;
 
+interface Asked {
+  readonly nameHash?: number;
+  readonly isTrusted?: boolean;
+  readonly policyId?: number;
+}
+
 /** Member `index`, as its DNS worker learns. */
 class Member {
   readonly counters: Float64Array = createSharedCounters();
@@ -51,6 +57,7 @@ class Member {
     nowSeconds: number,
     namespace: number = namespaceId,
     select: PolicyTables['selectorsOf'] = selectOne,
+    { nameHash = 1, isTrusted = true, policyId = 1 }: Asked = {},
   ): number {
     const reply = this.#reply;
     reply.addressCount = texts.length;
@@ -62,7 +69,8 @@ class Member {
     );
     this.#learner.begin();
     const changed = this.#learner.collect(
-      ...([1, reply, words, tables, 1 as AcceptSet, true, 1 as PolicyId] as const),
+      ...([nameHash, reply, words, tables, 1 as AcceptSet, isTrusted] as const),
+      policyId as PolicyId,
       namespace as NamespaceId,
       nowSeconds,
     );
@@ -216,6 +224,21 @@ test('what the name caches did not get is taught again by the next answer', () =
   member.forgetNames();
   assert.equal(taught(1000), 0, 'once a second');
   assert.deepEqual([taught(1001), taught(1001)], [1, 0]);
+});
+
+test('the name caches get an address for each namespace and scope in which it was answered', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const taught = (namespace: number, asked: Asked): number =>
+    member.answers([fresh(1)], 1000, namespace, selectOffersOnly, { nameHash: 2, ...asked });
+  // The pair with the selector is known: only the name is news.
+  assert.equal(taught(namespaceId, { nameHash: 1 }), 2);
+  const own = { isTrusted: false };
+  assert.deepEqual([taught(namespaceId, own), taught(namespaceId, own)], [1, 0]);
+  assert.deepEqual([taught(namespaceId, {}), taught(namespaceId, {})], [1, 0], 'the resolver');
+  assert.deepEqual([taught(4, {}), taught(4, {})], [1, 0], 'another namespace');
+  const other = { ...own, policyId: 2 };
+  assert.deepEqual([taught(namespaceId, other), taught(namespaceId, other)], [1, 0]);
 });
 
 test('of large answers that no selector wants the name caches get a bounded number of addresses a second', () => {

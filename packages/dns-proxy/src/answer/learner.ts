@@ -48,7 +48,10 @@ export class Learner {
   readonly ttlSecondsMin: number;
   readonly #group: Pick<NodeGroup, 'removals'>;
   readonly #known: KnownPairs;
-  /** Pairs (address, name) that the name caches have; like `#known`, with the hash of the name for the selector. */
+  /**
+   * Pairs (address, name) that the name caches have; like `#known`, with a number of name and scope for the selector. The caches keep
+   * mappings of namespaces and scopes apart, so an answer to one tells them nothing of another's.
+   */
   readonly #cached: KnownPairs;
   readonly #rate = new WriteRate();
   readonly #offerRate = new WriteRate();
@@ -136,6 +139,8 @@ export class Learner {
       this.#counters[counter.learnRefusedOffers]! += reply.addressCount;
       selectors = wanted;
     }
+    // The hash is keyed: no author can choose a policy by which two names have one number.
+    const mapping = (trusted ? nameHash : nameHash ^ policyId) & hashMask;
     let changed = 0;
     let offers = 0;
     for (let i = 0; i < reply.addressCount; i++) {
@@ -169,7 +174,7 @@ export class Learner {
         if (isOffered) offers += 1;
       }
       // Another name of a known address teaches the kernel nothing, but a selector to come may want it.
-      if (this.#cached.extend(replyWords, i * 4, nameHash & hashMask, 0, expires) !== pairKnown)
+      if (this.#cached.extend(replyWords, i * 4, mapping, namespaceId, expires) !== pairKnown)
         changed += 1;
     }
     // One pair that is new has the name caches take in all addresses.
