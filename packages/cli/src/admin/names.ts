@@ -37,7 +37,17 @@ const qtypes: Readonly<Record<number, string>> = {
 };
 
 /** IANA "DNS RCODEs". */
-const rcodes = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'] as const;
+const rcodes: Readonly<Record<number, string>> = {
+  0: 'NOERROR',
+  1: 'FORMERR',
+  2: 'SERVFAIL',
+  3: 'NXDOMAIN',
+  4: 'NOTIMP',
+  5: 'REFUSED',
+  9: 'NOTAUTH',
+  16: 'BADVERS',
+  23: 'BADCOOKIE',
+};
 
 const protocols: Readonly<Record<number, string>> = {
   1: 'icmp',

@@ -584,6 +584,21 @@ test('an error without question is negative, and its OPT is found', () => {
   assert.equal(parse(message({ flags: 0x8185, counts: [0, 0, 1] }), view), replyMalformed);
 });
 
+test('the RCODE has the upper bits of the OPT (RFC 6891 section 6.1.3)', () => {
+  const view = new ReplyView(key);
+  for (const [flags, upper, want] of [
+    [0x8180, 1, 16],
+    [0x8187, 1, 23],
+    [0x8183, 0, 3],
+    [0x818f, 0xff, 0xfff],
+  ] as const) {
+    assert.equal(parse(reply({ flags, additional: [opt(1232, 0, upper)] }), view), replyNegative);
+    assert.equal(view.rcode, want);
+  }
+  assert.equal(parse(reply({ answer: [a(www)] }), view), replyOk);
+  assert.equal(view.rcode, 0);
+});
+
 test('a TSIG or SIG(0) is seen', () => {
   const view = new ReplyView(key);
   for (const [type, want] of [

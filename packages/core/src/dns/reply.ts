@@ -69,7 +69,7 @@ export interface Question {
  * counts of addresses are 0 unless the status is `replyOk`.
  */
 export class ReplyView {
-  /** RCODE of the header. */
+  /** RCODE of the header and, unless a record is malformed, of the OPT record above it (RFC 6891 section 6.1.3). */
   rcode = 0;
   isTruncated = false;
   addressCount = 0;
@@ -217,7 +217,8 @@ function readSections(
     at = next;
   }
   view.messageEnd = at - start;
-  return extendedRcode === 0 ? replyOk : replyNegative;
+  view.rcode |= extendedRcode << 4;
+  return replyOk;
 }
 
 /** Takes up one record of the answer section. False if it is malformed. */

@@ -132,6 +132,15 @@ test('names of every length and what is behind them are as they were', () => {
   }
 });
 
+test('an RCODE over 255 is taken for 255, and is no part of another field', () => {
+  for (const rcode of [23, 255, 0xfff]) {
+    const what = told('www.example.com', []);
+    what.fields.rcode = rcode;
+    const event = throughRing(what);
+    assert.deepEqual([event.rcode, event.qtype], [Math.min(rcode, 255), 28]);
+  }
+});
+
 test('the longest event fits; further addresses are in records of their own if the name caches want them', () => {
   const labels = ['a', 'b', 'c', 'd'].map((letter, i) => letter.repeat(i === 3 ? 61 : 63));
   const many = Array.from({ length: 40 }, (_, i): [string, number] => [`192.0.2.${i}`, 60]);

@@ -162,7 +162,8 @@ export class DnsEventWriter {
       words[word + 10 + w] = fields.words[fields.server + w]!;
     }
     words[word + 14] = fields.clientPort | (nameLength << 16);
-    words[word + 15] = (fields.rcode << 8) | (query.qtype << 16);
+    // No RCODE over 255 is assigned.
+    words[word + 15] = (Math.min(fields.rcode, 255) << 8) | (query.qtype << 16);
     words[word + 16] = fields.policyId;
     words[word + 17] = fields.namespaceId;
     const { nameWords } = query;
