@@ -380,6 +380,7 @@ void ds_netlink_shut(struct ds_netlink *netlink, bool delete_references);
 napi_value ds_netlink_open(napi_env env, napi_callback_info info);
 napi_value ds_netlink_join(napi_env env, napi_callback_info info);
 napi_value ds_netlink_send(napi_env env, napi_callback_info info);
+napi_value ds_netlink_receive(napi_env env, napi_callback_info info);
 napi_value ds_netlink_close(napi_env env, napi_callback_info info);
 
 /* Events of a netlink socket; src/netlink-socket.ts repeats them. */

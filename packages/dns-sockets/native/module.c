@@ -163,6 +163,7 @@ NAPI_MODULE_INIT()
 		{"netlinkOpen", ds_netlink_open},
 		{"netlinkJoin", ds_netlink_join},
 		{"netlinkSend", ds_netlink_send},
+		{"netlinkReceive", ds_netlink_receive},
 		{"netlinkClose", ds_netlink_close},
 		{"tcpListen", ds_tcp_listen},
 		{"tcpAddresses", ds_tcp_addresses},

@@ -151,17 +151,16 @@ static bool is_loss_due(struct ds_netlink *netlink, int error)
 	return true;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+/* Reads a batch, hands it on, and reports what went wrong; false when nothing is queued any more. */
+static bool receive(struct ds_netlink *netlink)
 {
-	struct ds_netlink *netlink = poll->data;
 	napi_env env = netlink->env->env;
 	napi_handle_scope scope;
 	napi_value undefined;
 	int error;
 
-	(void)events;
 	if (netlink->closing || napi_open_handle_scope(env, &scope) != napi_ok)
-		return;
+		return false;
 	size_t length = receive_batch(netlink, &error);
 	if (length > 0)
 		emit_batch(netlink, length);
@@ -169,10 +168,19 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 		emit(netlink, DS_NETLINK_OVERRUN, undefined);
 	if (error != 0 && error != EAGAIN && error != ENOBUFS)
 		emit(netlink, DS_NETLINK_ERROR, ds_u32(env, (uint32_t)error));
+	napi_close_handle_scope(env, scope);
+	return error == 0 || error == ENOBUFS;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct ds_netlink *netlink = poll->data;
+
+	(void)events;
+	(void)receive(netlink);
 	/* libuv stops a poll that met EPOLLERR, which is how an overrun shows. */
 	if (status < 0 && !netlink->closing)
 		uv_poll_start(&netlink->poll, UV_READABLE, on_readable);
-	napi_close_handle_scope(env, scope);
 }
 
 /* NULL, or the system call that failed. */
@@ -306,6 +314,21 @@ napi_value ds_netlink_send(napi_env env, napi_callback_info info)
 	if (sent < 0)
 		return ds_throw_errno(env, errno, "sendto", "netlink socket");
 	return NULL;
+}
+
+/* netlinkReceive(socket): what is queued comes now, as events; false when nothing is queued any more */
+napi_value ds_netlink_receive(napi_env env, napi_callback_info info)
+{
+	struct ds_args args;
+	napi_value more;
+
+	ds_args_begin(&args, env, info, 1);
+	struct ds_netlink *netlink = find_netlink(&args);
+	if (args.failed)
+		return NULL;
+	if (napi_get_boolean(env, netlink != NULL && receive(netlink), &more) != napi_ok)
+		return NULL;
+	return more;
 }
 
 /* netlinkClose(socket): idempotent; no event follows */

@@ -23,6 +23,8 @@ export const netlinkSocketsMax = 16;
 export const netlinkDatagramBytesMax = 65_536;
 /** Receive buffer for notifications of the kernel. Beyond it messages are lost, which the kernel reports. */
 export const netlinkBufferBytes: number = 2 * 1024 * 1024;
+/** Batches that one call reads, of 256 messages each at most: more than the buffer holds. */
+export const netlinkReceivesMax = 64;
 /** 4 MiB: the default of 208 KiB overflowed while a member was stopped for 100 ms. */
 export const socketBufferBytes: number = 4 * 1024 * 1024;
 /**

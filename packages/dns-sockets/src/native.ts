@@ -68,6 +68,7 @@ export interface NativeAddon {
   netlinkOpen(protocol: number, receiveBufferBytes: number, onEvent: NetlinkEvent): number;
   netlinkJoin(socket: number, group: number): void;
   netlinkSend(socket: number, bytes: Uint8Array): void;
+  netlinkReceive(socket: number): boolean;
   netlinkClose(socket: number): void;
   tcpListen(fd: number, onEvent: UnixEvent): number;
   tcpAddresses(fd: number, bytes: Uint8Array): number;

@@ -8,7 +8,7 @@
 
 import { getSystemErrorName } from 'node:util';
 import { attempt, DnsSocketError } from './errors.ts';
-import { netlinkBufferBytes } from './limits.ts';
+import { netlinkBufferBytes, netlinkReceivesMax } from './limits.ts';
 import { native } from './native.ts';
 
 // As DS_NETLINK_* in native/dns_sockets.h.
@@ -63,6 +63,17 @@ export class NetlinkSocket implements Disposable {
   /** One datagram of 1..netlinkDatagramBytesMax bytes. @throws DnsSocketError: EBADF (closed), ENOBUFS */
   send(bytes: Uint8Array): void {
     attempt(() => native.netlinkSend(this.#id, bytes));
+  }
+
+  /**
+   * What the kernel has queued comes now, by the callbacks, and not only when the event loop turns: of a multicast group each change
+   * whose system call has ended. False: they come faster than they are read, and some are queued still.
+   */
+  receive(): boolean {
+    for (let batch = 0; batch < netlinkReceivesMax; batch++) {
+      if (!native.netlinkReceive(this.#id)) return true;
+    }
+    return false;
   }
 
   /** No event follows. Idempotent. */

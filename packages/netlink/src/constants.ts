@@ -118,8 +118,6 @@ export const ESRCH = 3;
 export const EINTR = 4;
 export const EEXIST = 17;
 export const ENODEV = 19;
-export const EINVAL = 22;
-export const ERANGE = 34;
 /** asm-generic/errno.h */
 export const ENOBUFS = 105;
 export const ENETUNREACH = 101;

@@ -15,6 +15,12 @@ export const dumpAttemptsMax = 16;
 export const readAttemptsMax = 3;
 /** Delay after a first change, with which further changes are reported together. */
 export const settleMs = 20;
+/**
+ * Readings of tables that changed take at most a fifth of the time: the kernel lists under a lock that those wait for who change them. The pause after
+ * one that took long is bounded, because changes are seen that much later.
+ */
+export const readPauseFactor = 4;
+export const readPauseMaxMs = 100;
 /** Wait before the next attempt of a reading that failed. */
 export const retryMs = 250;
 /**

@@ -52,6 +52,21 @@ insideNamespace(import.meta, () => {
   });
   after(() => view.close());
 
+  test('it catches up with what was changed just before, and asks the kernel nothing', async () => {
+    const { reads } = view.counters;
+    ip('link add late0 type veth peer name late1', 'link set late0 master br0');
+    assert.equal(view.state.linkByName('late0'), undefined);
+    await view.catchUp('links');
+    assert.equal(view.state.linkByName('late0')?.master, ifindex('br0'));
+    ip('link del late0', 'link add late0 type bridge');
+    await view.catchUp('links');
+    assert.equal(view.state.linkByName('late0')?.kind, 'bridge');
+    ip('link del late0');
+    await view.catchUp('links');
+    assert.equal(view.state.linkByName('late0'), undefined);
+    assert.equal(view.counters.reads, reads);
+  });
+
   /** Each: a change, the report, and what the view then says. */
   const changes: readonly (readonly [
     name: string,

@@ -8,7 +8,7 @@
 
 import { NetlinkSocket, netlinkProtocol } from '@tandem/dns-sockets/netlink-socket';
 import * as rt from './constants.ts';
-import { resyncIntervalMs, retryMs, settleMs } from './limits.ts';
+import { readPauseFactor, readPauseMaxMs, resyncIntervalMs, retryMs, settleMs } from './limits.ts';
 import { visitMessages } from './message.ts';
 import { type NetworkKind, NetworkState, networkKinds } from './network-state.ts';
 import { Rtnetlink } from './rtnetlink.ts';
@@ -44,6 +44,10 @@ export class NetworkView implements Disposable {
   readonly #listeners = new Set<NetworkListener>();
   /** To be read. */
   readonly #stale = new Set<NetworkKind>();
+  /** Being read, or to be tried again. */
+  readonly #unread = new Set<NetworkKind>();
+  /** No kind is read before this time, unless `refresh` asks for it; as `performance.now`. */
+  #pausedUntilMs = 0;
   /** Kinds to report. */
   readonly #changed = new Set<NetworkKind>();
   readonly #problems = new Map<NetworkKind, string>();
@@ -93,7 +97,17 @@ export class NetworkView implements Disposable {
   async refresh(...kinds: readonly NetworkKind[]): Promise<void> {
     for (const kind of kinds.length === 0 ? networkKinds : kinds) this.#stale.add(kind);
     await this.#settling;
+    this.#pausedUntilMs = 0;
     await this.#settle();
+  }
+
+  /**
+   * `state` then has the kernel's state of before the call, of this kind. Unlike `refresh` it asks the kernel nothing, unless it must: what
+   * changed is queued as notices. A request would wait for the lock of RTNL, which CNI plugins hold while many pods start.
+   */
+  async catchUp(kind: Exclude<NetworkKind, 'routes' | 'rules'>): Promise<void> {
+    const isAll = this.#socket.receive();
+    if (!isAll || this.#stale.has(kind) || this.#unread.has(kind)) await this.refresh(kind);
   }
 
   /** Nothing is reported any more. */
@@ -144,17 +158,31 @@ export class NetworkView implements Disposable {
   #settle(): Promise<void> {
     this.#settling ??= this.#readAndTell().finally(() => {
       this.#settling = null;
-      if (this.#stale.size > 0 || this.#changed.size > 0) this.#schedule(settleMs);
+      if (this.#changed.size > 0) this.#schedule(settleMs);
+      else if (this.#stale.size > 0) this.#schedule(Math.max(settleMs, this.#pauseMs));
     });
     return this.#settling;
   }
 
+  get #pauseMs(): number {
+    return this.#pausedUntilMs - performance.now();
+  }
+
   async #readAndTell(): Promise<void> {
-    const kinds = [...this.#stale];
-    this.#stale.clear();
+    const begunMs = performance.now();
+    const kinds = begunMs < this.#pausedUntilMs ? [] : [...this.#stale];
+    for (const kind of kinds) {
+      this.#stale.delete(kind);
+      this.#unread.add(kind);
+    }
     const failed: NetworkKind[] = [];
     for (const kind of kinds) if (!(await this.#read(kind))) failed.push(kind);
     if (this.#isClosed) return;
+    const endMs = performance.now();
+    if (kinds.length > 0) {
+      const pauseMs = Math.min(readPauseMaxMs, readPauseFactor * (endMs - begunMs));
+      this.#pausedUntilMs = endMs + pauseMs;
+    }
     if (failed.length > 0) this.#retry(failed);
     const changed = new Set(this.#changed);
     this.#changed.clear();
@@ -171,6 +199,7 @@ export class NetworkView implements Disposable {
     this.counters.reads += 1;
     try {
       if (await this.state.read(kind)) this.#changed.add(kind);
+      this.#unread.delete(kind);
       this.#problems.delete(kind);
       return true;
     } catch (error) {

@@ -111,11 +111,6 @@ insideNamespace(import.meta, () => {
     assert.equal(here?.link, there?.ifindex);
     assert.deepEqual(await rtnetlink.link(here?.ifindex ?? 0), here);
     assert.equal(await rtnetlink.link(9999), null);
-    assert.deepEqual(await rtnetlink.linkNamed('here'), here);
-    for (const name of ['absent', 'longer-than-a-name-may-be', '']) {
-      // oxlint-disable-next-line no-await-in-loop -- three
-      assert.equal(await rtnetlink.linkNamed(name), null, name);
-    }
   });
 
   test('qdiscs of classic tc are listed, and counts say whether there is an XDP program', async () => {

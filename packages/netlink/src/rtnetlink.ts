@@ -13,11 +13,9 @@ import {
   AF_INET,
   AF_UNSPEC,
   EHOSTUNREACH,
-  EINVAL,
   ENETUNREACH,
   ENODEV,
   ENOENT,
-  ERANGE,
   ESRCH,
   IFF_UP,
   NLM_F_CREATE,
@@ -97,13 +95,6 @@ export class Rtnetlink implements Disposable {
   async link(ifindex: Ifindex): Promise<Link | null> {
     const payload = encodeMessage(linkFormat, { ifindex }, { extMask: RTEXT_FILTER_SKIP_STATS });
     return this.#get(`read interface ${ifindex}`, RTM_GETLINK, payload, decodeLink);
-  }
-
-  /** Null: there is none, or it is no name of an interface. */
-  async linkNamed(name: string): Promise<Link | null> {
-    const payload = encodeMessage(linkFormat, {}, { extMask: RTEXT_FILTER_SKIP_STATS, name });
-    const attempt = `read interface ${name}`;
-    return this.#get(attempt, RTM_GETLINK, payload, decodeLink, [ENODEV, EINVAL, ERANGE]);
   }
 
   /**

@@ -128,8 +128,9 @@ export class Attacher {
     const { state, rtnetlink } = this.#view;
     const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
     this.#requireRunning();
-    const unwritten = this.writeDevices();
-    const unguarded = await this.#guardExits();
+    const devices = this.devices();
+    const unwritten = this.#write(devices);
+    const unguarded = await this.#guardExits(devices);
     this.#requireRunning();
     return [...diagnostics, ...failed.map(notPinned), ...unwritten, ...unguarded];
   }
@@ -142,15 +143,17 @@ export class Attacher {
 
   /** Says in the kernel which interfaces are no pod's. */
   writeDevices(): readonly Diagnostic[] {
-    const devices = this.devices();
+    return this.#write(this.devices());
+  }
+
+  #write(devices: ClassifiedDevices): readonly Diagnostic[] {
     const failed = this.#datapath.setNodeDevices(devices);
     this.#onDevices(devices);
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
   }
 
   /** After `writeDevices`: between trusted ports everything passes. */
-  async #guardExits(): Promise<readonly Diagnostic[]> {
-    const { trustedPorts } = this.devices();
+  async #guardExits({ trustedPorts }: ClassifiedDevices): Promise<readonly Diagnostic[]> {
     const ports = trustedPorts.map(({ ifindex }) => ifindex);
     this.#datapath.unguardExits((ifindex) => ports.includes(ifindex));
     const failed = new Map<Ifindex, string>();

@@ -37,9 +37,11 @@ export function classifyDevices(
 ): ClassifiedDevices {
   const podBridges = new Set(options.podBridges);
   const links = [...state.links.values()];
-  for (const link of links) {
-    const master = state.links.get(link.master);
-    if (isOfPod(link.ifindex) && master?.kind === 'bridge') podBridges.add(master.name);
+  // Asked once of each: the answer is the kernel's.
+  const ofPods = new Set(links.filter(({ ifindex }) => isOfPod(ifindex)));
+  for (const { master: bridge } of ofPods) {
+    const master = state.links.get(bridge);
+    if (master?.kind === 'bridge') podBridges.add(master.name);
   }
   const trusted: Ifindex[] = [];
   const trustedPorts: Link[] = [];
@@ -49,7 +51,7 @@ export function classifyDevices(
   for (const link of links) {
     const isPort = podBridges.has(state.links.get(link.master)?.name ?? '');
     if (link.tunnelPort !== 0) tunnelPorts.add(link.tunnelPort);
-    if (isOfPod(link.ifindex)) continue;
+    if (ofPods.has(link)) continue;
     // As in the datapath: always a stranger.
     if (link.kind === 'netkit') unknown.push(link);
     if (link.kind === 'netkit' || (link.kind !== 'veth' && !isPort)) continue;

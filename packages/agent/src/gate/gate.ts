@@ -6,7 +6,7 @@
 import { readCniResult } from './cni-result.ts';
 import type { GateCall } from './gate-call.ts';
 import type { GateHandler } from './gate-server.ts';
-import { hostInterface, type InterfaceView, knowInterfaces } from './host-interface.ts';
+import { hostInterface, type InterfaceView } from './host-interface.ts';
 import type { Sandbox, Sandboxes } from './sandboxes.ts';
 
 /** The part of policy that the gate reads. */
@@ -36,7 +36,7 @@ export class Gate implements GateHandler {
       return `the result of the preceding CNI plugins cannot be read: ${network.error}`;
     const { sandboxes, enforcement } = this.#o;
     const { pod, containerId } = call;
-    await knowInterfaces(network.value.hostInterfaces, this.#o.view);
+    await this.#o.view.catchUp('links');
     const sandbox: Sandbox = {
       podKey: `${pod.namespace}/${pod.name}`,
       uid: pod.uid,

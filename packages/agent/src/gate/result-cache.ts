@@ -49,7 +49,7 @@ export class ResultCache {
       if (this.#read.get(name) !== version) fresh.push({ name, writtenMs });
     }
     this.#read = read;
-    if (fresh.length > 0) await this.#view.refresh('links');
+    if (fresh.length > 0) await this.#view.catchUp('links');
     // Names are random. Of two sandboxes of one pod, the file of the former was left by a DEL that never came: the later one counts.
     for (const { name } of fresh.toSorted((left, right) => left.writtenMs - right.writtenMs)) {
       const path = join(this.#directory, name);
