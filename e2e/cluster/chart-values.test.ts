@@ -102,10 +102,10 @@ test('a changed option replaces the pods of its process, and no others', async (
           ),
         ]),
     );
-  const before = await templates();
-  const after = await templates('--set', 'agent.options.clusterName=other');
-  assert.notEqual(after['tandem-agent'], before['tandem-agent']);
-  assert.equal(after['tandem-dns-proxy'], before['tandem-dns-proxy']);
+  const former = await templates();
+  const changed = await templates('--set', 'agent.options.clusterName=other');
+  assert.notEqual(changed['tandem-agent'], former['tandem-agent']);
+  assert.equal(changed['tandem-dns-proxy'], former['tandem-dns-proxy']);
 });
 
 test('names of the longest release that Helm allows are names of objects, and its labels are labels', async () => {
