@@ -66,7 +66,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * What the kernel has queued comes now, by the callbacks, and not only when the event loop turns: of a multicast group each change
+   * Messages that the kernel has queued come now, by the callbacks, and not only when the event loop turns: of a multicast group each change
    * whose system call has ended. False: they come faster than they are read, and some are queued still.
    */
   receive(): boolean {

@@ -150,6 +150,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   netlinkOpen: () => [pick([0, 4, 12]), 65_536, pick([noop, throwing])],
   netlinkJoin: () => [pick(netlinks), pick([1, 3, 7])],
   netlinkSend: () => [pick(netlinks), new Uint8Array(20)],
+  netlinkReceive: () => [pick(netlinks)],
   netlinkClose: () => [pick(netlinks)],
   tcpListen: () => [pick([fdOf(tcpServer), pick(fds)]), pick([noop, throwing])],
   tcpAddresses: () => [pick([fdOf(tcpClient), pick(fds)]), new Uint8Array(32)],
