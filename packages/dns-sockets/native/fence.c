@@ -53,8 +53,8 @@ napi_value ds_arm_fence(napi_env env, napi_callback_info info)
 		unlink(path);
 		return ds_throw_errno(env, error, failed, path);
 	}
-	/* The writing end stays open as long as the thread lives. */
-	if (!ds_own_fd(args.ds, writing) || !ds_own_fd(args.ds, fd))
+	/* The writing end is not owned, but stays open as long as the process lives: closed before the other one it would kill. */
+	if (!ds_own_fd(args.ds, fd))
 		return ds_throw_errno(env, errno, "realloc", path);
 	return ds_u32(env, (uint32_t)fd);
 }
