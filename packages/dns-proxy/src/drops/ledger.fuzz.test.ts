@@ -88,6 +88,15 @@ test('nothing ended before the first record', () => {
   assert.equal(ledger.missing, 3);
 });
 
+test('a position beyond the integers of a double is none, also where the end of the ring is unknown', () => {
+  const ledger = new DropLedger(window);
+  for (const beyond of [2 ** 63, Number.MAX_SAFE_INTEGER + 1, Infinity]) {
+    ledger.knowOf(beyond);
+    assert.equal(ledger.take(beyond), false);
+  }
+  assert.deepEqual([ledger.impossible, ledger.missing], [6, 0]);
+});
+
 test('another ring begins anew', () => {
   const ledger = new DropLedger(window);
   ledger.begin(position(-1), 1);

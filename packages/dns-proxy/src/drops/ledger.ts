@@ -121,7 +121,8 @@ export class DropLedger {
 
   #isPossible(position: number): boolean {
     const isKnown = numberOf(position) < this.#high || position <= this.lastPosition();
-    if (isKnown && position >= ringRecordBytes) return true;
+    // Beyond the integers of a double the number of an event would have no successor.
+    if (isKnown && position >= ringRecordBytes && position <= Number.MAX_SAFE_INTEGER) return true;
     this.impossible += 1;
     return false;
   }
