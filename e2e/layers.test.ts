@@ -57,7 +57,6 @@ const longFiles: Readonly<Record<string, string>> = {
   'bpf/include/tandem/abi.h': 'the contract of two languages, read from top to bottom',
   'e2e/bench/native/relay.c': 'a program in one file, as are those that it is compared with',
   'e2e/sim/mutations.ts': 'one table of mutations, a row each',
-  'packages/core/src/dns/reply.test.ts': 'one table of replies, a row each',
   'packages/datapath/src/abi.gen.ts': 'generated from abi.h',
 };
 
