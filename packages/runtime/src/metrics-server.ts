@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Component } from './lifecycle.ts';
+import { listening } from './listen.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { TandemError } from './tandem-error.ts';
@@ -87,15 +88,12 @@ export class MetricsServer implements Component {
       await listenUnix(this.#server, address);
       return;
     }
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once('error', reject);
-    this.#server.listen({ host: address.host, port: address.port }, resolve);
+    const { host, port } = address;
     try {
-      await promise;
+      await listening(this.#server, () => this.#server.listen({ host, port }));
     } catch (error) {
-      throw TandemError.from(error, `listen on ${address.host} port ${address.port} for metrics`);
+      throw TandemError.from(error, `listen on ${host} port ${port} for metrics`);
     }
-    this.#server.off('error', reject);
   }
 
   async stop(): Promise<void> {

@@ -9,6 +9,7 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, type Stats, unlinkSync } fr
 import net from 'node:net';
 import { dirname } from 'node:path';
 import { type PeerCredentials, peerCredentials } from '@tandem/dns-sockets/unix-seqpacket';
+import { listening } from './listen.ts';
 import { TandemError } from './tandem-error.ts';
 
 /** sun_path of sockaddr_un, without the final zero. */
@@ -107,17 +108,15 @@ export async function listenUnix(server: net.Server, options: UnixListenOptions)
   try {
     prepareDirectory(options);
     await removeStaleSocket(path);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once('error', reject);
-    // Node binds within the call.
-    const umask = process.umask(socketUmask);
-    try {
-      server.listen({ path, backlog: listenBacklog }, resolve);
-    } finally {
-      process.umask(umask);
-    }
-    await promise;
-    server.off('error', reject);
+    await listening(server, () => {
+      // Node binds within the call.
+      const umask = process.umask(socketUmask);
+      try {
+        server.listen({ path, backlog: listenBacklog });
+      } finally {
+        process.umask(umask);
+      }
+    });
     if (options.groupId !== undefined) chownSync(path, -1, options.groupId);
   } catch (error) {
     server.close();
