@@ -30,6 +30,7 @@ export function parseIptablesSave(
         table: `${program} ${table}`,
         name,
         families: [family],
+        isOwned: false,
         filterHook: isFilter && policy !== '-' ? (filterHooks[name] ?? null) : null,
         policy: policy === 'DROP' ? 'drop' : 'accept',
         rules: [],

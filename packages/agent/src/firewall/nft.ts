@@ -23,6 +23,14 @@ export function parseNft(
 ): readonly Chain[] {
   const list = member(document, 'nftables');
   if (!Array.isArray(list)) return [];
+  const owned = new Set(
+    list.flatMap((item: Json) => {
+      const table = member(item, 'table');
+      return isOwned(table)
+        ? [`${String(member(table, 'family'))} ${String(member(table, 'name'))}`]
+        : [];
+    }),
+  );
   const chains = new Map<string, Chain & { readonly rules: Rule[] }>();
   for (const item of list as readonly Json[]) {
     const chain = member(item, 'chain');
@@ -38,6 +46,7 @@ export function parseNft(
     const isFilter = member(chain, 'type') === 'filter' && typeof hook === 'string';
     chains.set(`${family} ${table} ${name}`, {
       table: `nft ${family} ${table}`,
+      isOwned: owned.has(`${family} ${table}`),
       name,
       families: familiesOf(family),
       filterHook: isFilter ? hook : null,
@@ -52,6 +61,13 @@ export function parseNft(
     if (Array.isArray(expressions)) chains.get(key)?.rules.push(parseRule(expressions, key));
   }
   return [...chains.values()];
+}
+
+/** nft 1.0.6 writes a text of its memory for the flag `owner`; the other flag is `dormant`. */
+function isOwned(table: Json): boolean {
+  const flags = member(table, 'flags');
+  const all: readonly Json[] = Array.isArray(flags) ? flags : [flags];
+  return all.some((flag) => flag !== undefined && flag !== 'dormant');
 }
 
 function familiesOf(family: string): readonly AddressFamily[] {

@@ -35,6 +35,8 @@ export interface Rule {
 export interface Chain {
   /** "nft inet filter", "iptables filter". */
   readonly table: string;
+  /** The table has the flag `owner`: no other program can change it. */
+  readonly isOwned: boolean;
   readonly name: string;
   readonly families: readonly AddressFamily[];
   /** "input" and so on for a base chain of type filter; null for any other chain. */

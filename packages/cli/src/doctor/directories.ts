@@ -25,7 +25,11 @@ function checkDirectory(
   const place = nearest(path);
   const failed = (why: string, fix: string): CheckResult =>
     fail(check, `${place} ${why}: ${loss}`, fix);
-  if (!statSync(place).isDirectory()) return failed('is no directory', `rm ${place}`);
+  if (!statSync(place).isDirectory()) {
+    // A file above it may be anything.
+    const fix = path === place ? `rm ${place}` : 'give another directory to both processes';
+    return failed('is no directory', fix);
+  }
   try {
     accessSync(place, constants.W_OK | constants.X_OK);
   } catch (error) {

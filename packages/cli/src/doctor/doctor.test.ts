@@ -4,6 +4,7 @@
 /** `tandem doctor` inside namespaces with the traps set up, as a process of its own. */
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +15,7 @@ import type { Namespace } from '@tandem/testing/namespace';
 import { createNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { run as runProgram, tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
 import { exitCode } from '../exit-codes.ts';
 import type { CheckResult } from './check.ts';
 
@@ -162,6 +164,28 @@ test('OUTPUT that drops replies to pods and queries to servers, until the fix is
   assert.equal(unsure.check('output4')?.status, 'warn', 'a rule that doctor cannot evaluate');
 });
 
+test('a table that belongs to another program gets no advice that the kernel refuses', async () => {
+  await using node = await createNode({ pods: [] });
+  // As firewalld: the table is its own for as long as it has its socket.
+  const owner = spawn(...node.node.enter('nft', ['-i']), { stdio: ['pipe', 'ignore', 'inherit'] });
+  try {
+    owner.stdin?.write(
+      'add table inet fw { flags owner; chain in { type filter hook input priority 0; policy drop; }; }\n',
+    );
+    await waitFor(async () => (await node.node.run('nft', ['list', 'tables'])).includes('fw'), {
+      what: 'the table',
+    });
+    const found = (await doctor(node.node, ...preflight)).check('input4');
+    assert.equal(found?.status, 'fail');
+    assert.match(found?.fix ?? '', /flag owner.*have that program accept meta mark and 0x1000/);
+    assert.match(found?.fix ?? '', /firewall-cmd --permanent --zone=trusted/);
+    const refused = 'nft insert rule inet fw in meta mark and 0x1000 == 0x1000 accept';
+    await assert.rejects(node.node.run('bash', ['-c', refused]), /Operation not permitted/);
+  } finally {
+    owner.kill();
+  }
+});
+
 test('another process on port P is named, with its pid', async () => {
   await using node = await createNode({ pods: [] });
   const probe = node.own(await Probe.start(node.node));
@@ -245,6 +269,9 @@ test('a run or state directory that cannot be written to, until it can', async (
       /ro is on a file system that is read-only/,
     );
     assert.equal(found.check('state-directory')?.fix, `rm ${file}`);
+    const below = await doctor(node.node, ...preflight, '--state-dir=/dev/null/tandem');
+    assert.match(below.check('state-directory')?.why ?? '', /^\/dev\/null is no directory/);
+    assert.doesNotMatch(below.check('state-directory')?.fix ?? '', /rm /);
     await runProgram('mount', ['-o', 'remount,rw', readOnly]);
     rmSync(file);
     const mended = await doctor(node.node, ...argv);

@@ -6,7 +6,7 @@
  * firewall that drops there drops pods' DNS.
  */
 
-import type { AddressFamily, DnsPacket } from '@tandem/agent/firewall/rule';
+import type { AddressFamily, Chain, DnsPacket } from '@tandem/agent/firewall/rule';
 import { dnsPort } from '@tandem/core/policy/dns/dns-servers';
 import { type Passage, passagesAt } from '../firewall/verdict.ts';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
@@ -93,9 +93,7 @@ function checkPaths(
   const whats = [...new Set(alike.map(({ path }) => path.what))].join(' and ');
   const protocols = [...new Set(alike.map(({ protocol }) => protocol))].join(' and ');
   const cause = rule === null ? `the policy of ${chain.table} ${chain.name}` : rule.text;
-  const fix = [...new Set(alike.map(({ path }) => path))]
-    .flatMap((path) => acceptCommands(first.passage, path))
-    .join(' && ');
+  const fix = fixOf(chain, [...new Set(alike.map(({ path }) => path))]);
   if (maybe.length > 0) {
     const why = `${cause} drops ${whats} (${protocols}) unless an earlier rule accepts them, which tandem doctor cannot evaluate: ${maybe[0]?.text ?? ''}`;
     return warn(check, why, fix);
@@ -103,8 +101,17 @@ function checkPaths(
   return fail(check, `${cause} drops ${whats} (${protocols}): pods get no DNS answers`, fix);
 }
 
+function fixOf(chain: Chain, paths: readonly DnsPath[]): string {
+  if (!chain.isOwned) return paths.flatMap((path) => acceptCommands(chain, path)).join(' && ');
+  const conditions = paths.map(({ nft }) => nft).join(', ');
+  const firewalld = paths.every(({ hook }) => hook === 'input')
+    ? '; with firewalld, for each pod CIDR of the node: firewall-cmd --permanent --zone=trusted --add-source=CIDR && firewall-cmd --reload'
+    : '';
+  return `the table belongs to the program that made it (flag owner), and nft cannot add to it: have that program accept ${conditions}${firewalld}`;
+}
+
 /** Rules that accept the packets of the path, in the words of the firewall that drops. */
-function acceptCommands({ chain }: Passage, path: DnsPath): readonly string[] {
+function acceptCommands(chain: Chain, path: DnsPath): readonly string[] {
   const nft = /^nft (\S+) (.+)$/.exec(chain.table);
   if (nft !== null) {
     return [`nft insert rule ${nft[1]} ${nft[2]} ${chain.name} ${path.nft} accept`];
