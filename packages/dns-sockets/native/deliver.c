@@ -130,7 +130,8 @@ void ds_on_readable(struct ds_socket *socket)
 {
 	struct ds_loop *loop = socket->loop;
 
-	int rounds = socket->kind == DS_HEAVY_LISTENER ? DS_ROUNDS_PER_WAKE_HEAVY : DS_ROUNDS_PER_WAKE;
+	bool may_wait = socket->kind == DS_HEAVY_LISTENER || socket->kind == DS_LATE_CONNECTED;
+	int rounds = may_wait ? DS_ROUNDS_PER_WAKE_HEAVY : DS_ROUNDS_PER_WAKE;
 
 	loop->counters.wakes++;
 	for (int round = 0; round < rounds; round++)

@@ -130,7 +130,7 @@ union ds_address {
 };
 
 /* The purpose of a socket; src/udp-loop.ts has the same order. */
-enum ds_socket_kind { DS_LISTENER, DS_CONNECTED, DS_HEAVY_LISTENER, DS_SOCKET_KINDS };
+enum ds_socket_kind { DS_LISTENER, DS_CONNECTED, DS_HEAVY_LISTENER, DS_LATE_CONNECTED, DS_SOCKET_KINDS };
 
 struct ds_socket {
 	struct ds_loop *loop;
@@ -247,7 +247,7 @@ struct ds_env {
 	napi_async_context async_context;
 	/* poll.c: what the UDP sockets of all loops are waited for with */
 	bool has_poll;
-	int poll_fd;
+	int poll_fd, late_fd;
 	uint32_t watched; /* sockets, and the tick */
 	uv_prepare_t prepare;
 	uv_idle_t idle;

@@ -259,7 +259,7 @@ napi_value ds_loop_add(napi_env env, napi_callback_info info)
 		return ds_throw_errno(env, ENOMEM, "calloc", "UdpLoop.add");
 	socket->loop = loop;
 	socket->kind = (enum ds_socket_kind)kind;
-	socket->connected = kind == DS_CONNECTED;
+	socket->connected = kind == DS_CONNECTED || kind == DS_LATE_CONNECTED;
 	int error = start(loop, socket, fd);
 	if (error != 0) {
 		free(socket);

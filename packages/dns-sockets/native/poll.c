@@ -11,6 +11,9 @@
  * Of the sockets that are ready those for pods that ask much come last, with half as many datagrams: what waits elsewhere, replies too,
  * waits for one batch of them at most. And they come in every wake, so that nothing keeps them waiting for ever.
  *
+ * Late sockets are those to servers that single pods ask: such a server may send without end, to as many sockets as its pod has. They are in
+ * a set of their own, which is one event of the first. Of those that are ready a few have a batch in each wake, in turn.
+ *
  * The descriptor that libuv polls is in the set too, and no wait is longer than libuv's own would be: as
  * soon as libuv has anything to do, a timer included, it has its turn. The idle handle keeps it from
  * waiting itself, where it would not see our sockets.
@@ -22,10 +25,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { EVENTS_MAX = 64, WAKES_PER_SCOPE = 64 };
+enum { EVENTS_MAX = 64, LATE_PER_WAKE = 8, WAKES_PER_SCOPE = 64 };
 
-/* Key of the event of libuv's descriptor; no socket has it, because no handle is 0. */
-static const uint64_t libuv_key = 0;
+/* Keys of the events of libuv's descriptor and of the set of late sockets; no socket has them, because handles are larger. */
+static const uint64_t libuv_key = 0, late_key = 1;
 
 static uint64_t key_of(const struct ds_socket *socket)
 {
@@ -58,11 +61,19 @@ static void deliver(struct ds_env *ds, const struct epoll_event *events, int cou
 {
 	for (int i = 0; i < count; i++) {
 		struct ds_socket *socket =
-			events[i].data.u64 == libuv_key ? NULL : socket_of(ds, events[i].data.u64);
+			events[i].data.u64 <= late_key ? NULL : socket_of(ds, events[i].data.u64);
 
 		if (socket != NULL && (socket->kind == DS_HEAVY_LISTENER) == heavy)
 			ds_on_readable(socket);
 	}
+}
+
+/* The kernel puts sockets that it names, and that are ready still, behind all others of the set: each has its turn. */
+static void deliver_late(struct ds_env *ds)
+{
+	struct epoll_event events[LATE_PER_WAKE];
+
+	deliver(ds, events, epoll_wait(ds->late_fd, events, LATE_PER_WAKE, 0), false);
 }
 
 /* One wake; says whether libuv is to have its turn. */
@@ -73,11 +84,16 @@ static bool wait_once(struct ds_env *ds)
 	int until = ds_tick_timeout(ds, timeout);
 	int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, until);
 	bool is_libuv_due = count < 0 || timeout == 0 || (count == 0 && until == timeout);
+	bool is_late_ready = false;
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count; i++) {
 		is_libuv_due = is_libuv_due || events[i].data.u64 == libuv_key;
+		is_late_ready = is_late_ready || events[i].data.u64 == late_key;
+	}
 	ds_enter(ds);
 	deliver(ds, events, count, false);
+	if (is_late_ready)
+		deliver_late(ds);
 	deliver(ds, events, count, true);
 	ds_leave(ds);
 	ds_tick(ds);
@@ -103,11 +119,25 @@ static void on_prepare(uv_prepare_t *prepare)
 		uv_idle_start(&ds->idle, on_idle);
 }
 
-static int add(struct ds_env *ds, int fd, uint64_t key)
+static int add(int set, int fd, uint64_t key)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = key};
 
-	return epoll_ctl(ds->poll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+	return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+static int set_of(const struct ds_socket *socket)
+{
+	const struct ds_env *ds = socket->loop->env;
+
+	return socket->kind == DS_LATE_CONNECTED ? ds->late_fd : ds->poll_fd;
+}
+
+static void close_sets(struct ds_env *ds)
+{
+	close(ds->poll_fd);
+	if (ds->late_fd >= 0)
+		close(ds->late_fd);
 }
 
 /* With the first socket or tick of the environment. */
@@ -116,9 +146,12 @@ static int open_poll(struct ds_env *ds)
 	ds->poll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (ds->poll_fd < 0)
 		return errno;
-	int error = add(ds, uv_backend_fd(ds->uv), libuv_key);
+	ds->late_fd = epoll_create1(EPOLL_CLOEXEC);
+	int error = ds->late_fd < 0 ? errno : add(ds->poll_fd, ds->late_fd, late_key);
+	if (error == 0)
+		error = add(ds->poll_fd, uv_backend_fd(ds->uv), libuv_key);
 	if (error != 0) {
-		close(ds->poll_fd);
+		close_sets(ds);
 		return error;
 	}
 	uv_prepare_init(ds->uv, &ds->prepare);
@@ -160,7 +193,7 @@ int ds_watch(struct ds_socket *socket)
 
 	if (error != 0)
 		return error;
-	error = add(ds, socket->fd, key_of(socket));
+	error = add(set_of(socket), socket->fd, key_of(socket));
 	if (error != 0) {
 		ds_wait_end(ds);
 		return error;
@@ -177,7 +210,7 @@ void ds_unwatch(struct ds_socket *socket)
 		return;
 	socket->watched = false;
 	/* Closing our descriptor would not do: the caller has another of the same socket. */
-	epoll_ctl(ds->poll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
+	epoll_ctl(set_of(socket), EPOLL_CTL_DEL, socket->fd, NULL);
 	ds_wait_end(ds);
 }
 
@@ -191,7 +224,7 @@ void ds_close_poll(struct ds_env *ds)
 {
 	if (!ds->has_poll)
 		return;
-	close(ds->poll_fd);
+	close_sets(ds);
 	uv_close((uv_handle_t *)&ds->prepare, on_closed);
 	uv_close((uv_handle_t *)&ds->idle, on_closed);
 }

@@ -7,7 +7,7 @@
  *   kernel → recvmmsg → buffer + rx records → onBatch(handle, count) → tx records → sendmmsg
  *
  * A wake of one socket handles at most two batches, so that no socket starves the others; of a heavy listener one, after all
- * other sockets that are ready. Each
+ * other sockets that are ready; of late sockets one of each, and of a few of them. Each
  * rx record says where its payload goes (RX_OFFSET, RX_CAPACITY; the caller may change both at any
  * time); onBatch decides and appends tx records. Nothing is queued: what the kernel does not take
  * at once is dropped and counted, and said in TX_RESULT.
@@ -72,9 +72,12 @@ export interface UdpLoopOptions<Handle extends number = number> {
   readonly onSocketError: (handle: Handle, errno: number) => void;
 }
 
-/** `heavy`: a listener whose datagrams may wait for those of other sockets. */
-export type SocketKind = 'listener' | 'connected' | 'heavy';
-const socketKinds: readonly SocketKind[] = ['listener', 'connected', 'heavy'];
+/**
+ * `heavy`: a listener whose datagrams may wait for those of other sockets. `late`: a connected socket whose datagrams may wait for those
+ * of listeners and connected ones, however many late sockets are ready.
+ */
+export type SocketKind = 'listener' | 'connected' | 'heavy' | 'late';
+const socketKinds: readonly SocketKind[] = ['listener', 'connected', 'heavy', 'late'];
 
 /** The receive buffer of one socket, by the kernel (SO_MEMINFO). */
 export interface SocketMemory {

@@ -124,7 +124,8 @@ export class UpstreamSockets {
         ...(isDirect ? { priority: upstreamDirectPriority } : {}),
       });
       try {
-        handle = this.#o.loop.add(fd, 'connected');
+        // A server that a pod chose may send without end: all others come first.
+        handle = this.#o.loop.add(fd, server.isResolver ? 'connected' : 'late');
       } finally {
         this.#o.closeSocket(fd); // the loop has its own
       }

@@ -8,6 +8,7 @@ import {
   addressOf,
   closePools,
   openPool,
+  ownerOf,
   pastAnyLife,
   resolver,
   sendOnSockets,
@@ -44,6 +45,16 @@ describe('UdpPool: the life of a socket', () => {
     pool.sweep(pastAnyLife);
     assert.equal(pool.openSockets, 1);
     assert.equal(loop.remove(socket), false, 'its socket is closed');
+  });
+
+  it('reads sockets to servers that pods chose after all others', ({ mock }) => {
+    const add = mock.method(loop, 'add');
+    sendOn(pool.serverOf(server, resolver, 0), 1, 0);
+    sendOn(pool.serverOf(server, ownerOf(1), 0), 1, 0);
+    assert.deepEqual(
+      add.mock.calls.map(({ arguments: [, kind] }) => kind),
+      ['connected', 'late'],
+    );
   });
 
   it('draws one socket for a batch', () => {
