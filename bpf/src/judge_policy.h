@@ -78,9 +78,7 @@ static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 		search.is_use = is_use(j, host_acts);
 		if (!fqdn_ask_hint(&j->packet.destination, &search) &&
 		    !fqdn_is_denied(&j->packet.destination, &search)) {
-			if (fqdn_search_pages(&j->packet.destination, &search) ||
-			    (fqdn_may_have_moved(&j->packet.destination, &search) &&
-			     fqdn_search_pages(&j->packet.destination, &search)))
+			if (fqdn_finds(&j->packet.destination, &search))
 				fqdn_note_hint(&j->packet.destination, &search);
 			else
 				fqdn_note_denial(&j->packet.destination, &search);

@@ -38,11 +38,11 @@ export const nameMutations: readonly Mutation[] = [
       'target->last_used_ns - source->last_used_ns',
     ],
   ]),
-  ...of(17, 'bpf/src/judge_policy.h', inTests('fqdn-moves'), [
+  ...of(17, 'bpf/include/tandem/fqdn_read.h', inTests('fqdn-moves'), [
     [
       'a pair that moves past the search is not found',
-      '(fqdn_may_have_moved(&j->packet.destination, &search) &&',
-      '(false &&',
+      '#define TD_SEARCHES_MAX 8',
+      '#define TD_SEARCHES_MAX 1',
     ],
   ]),
 ];

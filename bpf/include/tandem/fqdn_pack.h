@@ -6,7 +6,7 @@
  * (docs/adr/0011-one-order.md).
  *
  * Readers take no lock. One that passed the free slot before the pair came, and finds the other slot free, has missed it: each move
- * changes the stamp of the address (fqdn_fills.h), and judge searches once more (fqdn_may_have_moved()).
+ * changes the stamp of the address (fqdn_fills.h), and judge searches again (fqdn_may_have_moved()).
  */
 #ifndef TANDEM_FQDN_PACK_H
 #define TANDEM_FQDN_PACK_H
