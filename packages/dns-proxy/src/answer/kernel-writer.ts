@@ -8,7 +8,7 @@
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { tdLearnArgs, tdLearnBatch, tdLearnRequest } from '@tandem/datapath/abi.gen';
+import { tdLearnArgs, tdLearnBatch, tdLearnRequest, tdLearnResult } from '@tandem/datapath/abi.gen';
 
 /** Layout of a request in words; the address comes first. */
 export const requestWords: number = tdLearnRequest.size / 4;
@@ -20,6 +20,9 @@ const offeredWord: number = tdLearnRequest.offered / 4;
 
 export const learnBatchMax: number = tdLearnBatch.size / tdLearnRequest.size;
 
+/** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
+const busyRetriesMax = 3;
+
 export class KernelWriter {
   /** Requests as words: address at `wordOf(i)`. */
   readonly words: Uint32Array;
@@ -30,6 +33,7 @@ export class KernelWriter {
   readonly #argWords = new Uint32Array(this.#args.buffer);
   readonly #index: number;
   count = 0;
+  #evicted = 0;
 
   /** `index` is the batch that is ours alone: one per thread that writes. */
   constructor(
@@ -81,9 +85,9 @@ export class KernelWriter {
     return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2]!;
   }
 
-  /** Pairs that the last run evicted. */
+  /** Pairs that the last batch evicted. */
   get evicted(): number {
-    return this.#argWords[tdLearnArgs.evicted / 4]!;
+    return this.#evicted;
   }
 
   /**
@@ -116,11 +120,36 @@ export class KernelWriter {
 
   /** Runs the batch; returns how many requests failed. The caller reads results, then sets count = 0. */
   run(): number {
+    this.#evicted = 0;
+    return this.#runOnce();
+  }
+
+  /**
+   * As `run`, of a batch of ADD alone, and again where another writer was caught between two steps on the same page. The
+   * others are repeated harmlessly: adding an existing pair changes nothing.
+   */
+  runAdds(): number {
+    let failed = this.run();
+    for (let again = 0; again < busyRetriesMax && failed > 0 && this.#hasBusy(); again++) {
+      failed = this.#runOnce();
+    }
+    return failed;
+  }
+
+  #runOnce(): number {
     this.#argWords[tdLearnArgs.writer / 4] = this.#index;
     this.#argWords[tdLearnArgs.count / 4] = this.count;
     this.#argWords[tdLearnArgs.failed / 4] = 0;
     this.#argWords[tdLearnArgs.evicted / 4] = 0;
     this.#program.runSyscall(this.#args);
+    this.#evicted += this.#argWords[tdLearnArgs.evicted / 4]!;
     return this.#argWords[tdLearnArgs.failed / 4]!;
+  }
+
+  #hasBusy(): boolean {
+    for (let i = 0; i < this.count; i++) {
+      if (this.resultOf(i) === tdLearnResult.REFUSED_BUSY) return true;
+    }
+    return false;
   }
 }

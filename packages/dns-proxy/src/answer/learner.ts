@@ -23,8 +23,6 @@ import { WriteRate } from './write-rate.ts';
 
 /** Selectors that one answer may feed, those of its namespace first; of a name that matches more patterns the addresses are counted. */
 const selectorsPerAnswerMax = 256;
-/** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
-const busyRetriesMax = 3;
 /** Mask of a name's hash, which makes it a small positive integer of V8. */
 const hashMask = 0x3fffffff;
 
@@ -200,37 +198,15 @@ export class Learner {
   flush(): void {
     const writer = this.#writer;
     if (writer.count === 0) return;
-    this.#run();
+    this.#count(counter.learnRuns);
+    writer.runAdds();
+    this.#counters[counter.learnEvicted]! += writer.evicted;
     for (let i = 0; i < writer.count; i++) {
       const result = writer.resultOf(i);
       if (result < 0) this.#refused(i, result);
       else if (this.#isNew[i] === 1) this.#count(counter.addressesLearned);
     }
     writer.count = 0;
-  }
-
-  #run(): void {
-    this.#count(counter.learnRuns);
-    let failed = this.#runOnce();
-    // BUSY: another writer was caught between two steps on the same page. The others are repeated
-    // harmlessly: adding an existing pair changes nothing.
-    for (let attempt = 0; attempt < busyRetriesMax && this.#hasBusy(failed); attempt++) {
-      failed = this.#runOnce();
-    }
-  }
-
-  #runOnce(): number {
-    const failed = this.#writer.run();
-    this.#counters[counter.learnEvicted]! += this.#writer.evicted;
-    return failed;
-  }
-
-  #hasBusy(failed: number): boolean {
-    if (failed === 0) return false;
-    for (let i = 0; i < this.#writer.count; i++) {
-      if (this.#writer.resultOf(i) === tdLearnResult.REFUSED_BUSY) return true;
-    }
-    return false;
   }
 
   #refused(i: number, result: number): void {

@@ -4,6 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FqdnCache } from '@tandem/core/fqdn/cache';
+import {
+  TD_MEMBERS_MAX,
+  tdLearnArgs,
+  tdLearnBatch,
+  tdLearnRequest,
+  tdLearnResult,
+} from '@tandem/datapath/abi.gen';
 import { PatternContext, type PolicySnapshotInit } from '@tandem/proto/gen/messages';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
 import { runTask } from '@tandem/runtime/task';
@@ -88,6 +95,28 @@ test('a new selector gets the addresses of its names, the living ones, in its sc
   know(store, 'late.example', '203.0.113.7', now + 50);
   await runTask(backfill.feedAll(tables()));
   assert.deepEqual(held('203.0.113.7'), [shared]);
+});
+
+test('a name whose page was busy is fed again', async () => {
+  using kernel = loadKernelMaps();
+  const store = smallStore();
+  know(store, 'one.example', '203.0.113.1', now + 50);
+  const { writer, fqdn } = kernel;
+  const results = new Int16Array(kernel.map('learn_requests').mmap());
+  const first = (TD_MEMBERS_MAX * tdLearnBatch.size + tdLearnRequest.result) / 2;
+  let busy = 2;
+  writer.follow({
+    runSyscall: (args) => {
+      if (busy-- <= 0) return kernel.program('learn').runSyscall(args);
+      results[first] = tdLearnResult.REFUSED_BUSY;
+      args[tdLearnArgs.failed] = 1;
+      return 0;
+    },
+  });
+  const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
+  await runTask(backfill.feedNew(tables(), [shared]));
+  assert.deepEqual(selectorsOf(fqdn, address('203.0.113.1'), 9), [shared]);
+  assert.deepEqual([backfill.counters.added, backfill.counters.refused], [1, 0]);
 });
 
 test('many names are fed in slices that let others have their turn', async () => {

@@ -148,7 +148,7 @@ export class Backfill {
   #flush(): void {
     const { writer } = this.#o;
     if (writer.count === 0) return;
-    writer.run();
+    writer.runAdds();
     for (let i = 0; i < writer.count; i++) {
       const result = writer.resultOf(i);
       if (result === tdLearnResult.OK) this.counters.added += 1;
