@@ -12,14 +12,17 @@ const texts: Readonly<Record<TakeoverEvent, string>> = {
   lost: 'the other member ended: this member answers its queries',
   hung: 'the other member gives no heartbeat: this member answers its queries',
   back: 'the other member gives heartbeats again',
+  unread:
+    'a listener of the other member cannot be read and will be tried again: what waits in it waits longer',
 };
 
 export function logPeer(log: Logger, event: TakeoverEvent, member: GroupIndex): void {
-  if (event !== 'hung' && event !== 'lost') {
+  if (event === 'linked' || event === 'back') {
     log.info(texts[event], { member });
     return;
   }
   log.warn(texts[event], { member });
+  if (event === 'unread') return;
   // Each time, where a warning that comes again is counted.
   log.debug('this member answers for the other', { member });
 }

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
 import { NodeGroup } from '@tandem/datapath/group';
+import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs, journalAgeMsMax, retiredListenersMs } from '../limits.ts';
 import type { ListenerHandle } from '../listener-kinds.ts';
@@ -15,6 +16,10 @@ import { Takeover, type TakeoverEvent } from './takeover.ts';
 const ms = 1e6;
 const startNs = 1e12;
 
+const noDescriptors = new DnsSocketError('UdpLoop.add: EMFILE', {
+  ...{ code: 'TANDEM_SOCKET_SYSTEM', errno: 24, errnoName: 'EMFILE', syscall: 'UdpLoop.add' },
+});
+
 /** A member that looks after a peer; times in milliseconds after `startNs`. */
 class Watcher {
   readonly peer: GroupMember;
@@ -24,6 +29,8 @@ class Watcher {
   readonly read = new Set<number>();
   readonly closed: number[] = [];
   replays = 0;
+  /** No further socket can be opened. */
+  hasNoDescriptors = false;
   readonly #takeover: Takeover;
 
   constructor() {
@@ -36,6 +43,7 @@ class Watcher {
       self,
       loop: {
         add: (fd) => {
+          if (this.hasNoDescriptors) throw noDescriptors;
           this.read.add(fd);
           return fd as ListenerHandle;
         },
@@ -190,4 +198,20 @@ test('a member that does not serve yet keeps former listeners as long as a clien
   );
   takeover.close();
   assert.deepEqual(closed, [11, 12, 13, 14, 15, 16]);
+});
+
+test('a listener that cannot be read is tried again, and ends nothing', () => {
+  const watcher = new Watcher();
+  watcher.hasNoDescriptors = true;
+  watcher.lose(1);
+  watcher.look(20);
+  assert.deepEqual([watcher.events, [...watcher.read]], [['linked', 'lost', 'unread'], []]);
+  assert.equal(watcher.replays, 2, 'its queries in flight are taken over all the same');
+  watcher.hasNoDescriptors = false;
+  watcher.look(40);
+  assert.deepEqual([...watcher.read], [1]);
+  watcher.beat(50);
+  watcher.look(60);
+  assert.deepEqual([...watcher.read], []);
+  assert.deepEqual(watcher.events, ['linked', 'lost', 'unread', 'back']);
 });

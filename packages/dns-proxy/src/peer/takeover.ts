@@ -22,6 +22,7 @@ import {
   tdListenerKind,
   tdMemberState,
 } from '@tandem/datapath/abi.gen';
+import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group-member.ts';
@@ -38,7 +39,8 @@ import type { TakeHeavy } from './link.ts';
 
 const handleIndexMask = socketsMax - 1;
 
-export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
+/** `unread`: a listener of it cannot be read, and is tried again. */
+export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back' | 'unread';
 
 export interface TakeoverOptions {
   readonly self: GroupMember;
@@ -54,10 +56,11 @@ export interface TakeoverOptions {
 interface Listeners {
   /** By td_listener_kind. */
   fds: readonly number[];
-  /** UDP handles and TCP acceptors while they are read here. */
-  handles: ListenerHandle[];
-  stopAccepting: (() => void)[];
+  /** By kind, while they are read here: the function that ends it. */
+  readonly reading: Map<number, () => void>;
   isRead: boolean;
+  /** One could not be read, which was reported. */
+  isReported: boolean;
   isClosed: boolean;
   /** When they are closed, because a later run has linked. Infinity for the current ones. */
   closesAtNs: number;
@@ -119,14 +122,14 @@ export class Takeover {
     const peer = this.#peerOf(member);
     // Datagrams that are queued in the former run's sockets are read before they are closed.
     for (const former of peer.listeners) {
-      this.#read(former);
+      this.#read(member, former);
       former.closesAtNs = Math.min(former.closesAtNs, monotonicNs + retiredListenersMs * 1e6);
     }
     const life: Listeners = {
       fds: listeners,
-      handles: [],
-      stopAccepting: [],
+      reading: new Map(),
       isRead: false,
+      isReported: false,
       isClosed: false,
       closesAtNs: Infinity,
       turnsLeft: retiredListenersMs / heartbeatIntervalMs,
@@ -135,7 +138,7 @@ export class Takeover {
     peer.lostAtNs = -1;
     this.#o.onEvent('linked', member);
     this.#update(peer, monotonicNs);
-    return (heavy) => this.#add(life, heavy);
+    return (heavy) => this.#add(member, life, heavy);
   }
 
   onLost(member: GroupIndex, monotonicNs: number): void {
@@ -203,7 +206,7 @@ export class Takeover {
     const isHelped = isAway || state === tdMemberState.DRAIN || state === tdMemberState.DEAD;
     for (const listeners of peer.listeners) {
       if (isOver(listeners, monotonicNs)) this.#close(listeners);
-      else if (isHelped || listeners.closesAtNs !== Infinity) this.#read(listeners);
+      else if (isHelped || listeners.closesAtNs !== Infinity) this.#read(peer.member, listeners);
       else this.#giveUp(listeners);
     }
     if (peer.listeners.some((listeners) => isOver(listeners, monotonicNs))) {
@@ -223,39 +226,47 @@ export class Takeover {
     peer.listeners = peer.listeners.filter(({ isClosed }) => !isClosed);
   }
 
-  #add(listeners: Listeners, fds: readonly number[]): void {
+  #add(member: GroupIndex, listeners: Listeners, fds: readonly number[]): void {
     const { isRead, isClosed } = listeners;
-    if (isRead) this.#giveUp(listeners);
     listeners.fds = [...listeners.fds, ...fds];
     if (isClosed) for (const fd of fds) this.#closeFd(fd);
-    else if (isRead) this.#read(listeners);
+    else if (isRead) this.#read(member, listeners);
   }
 
-  #read(listeners: Listeners): void {
-    if (listeners.isRead || this.#own.length === 0) return;
+  /**
+   * Reads those that are not read yet. One that cannot be read, for want of descriptors or because it is no listener, is left out until the
+   * next check: it must not end the member that the node has left.
+   */
+  #read(member: GroupIndex, listeners: Listeners): void {
+    if (this.#own.length === 0) return;
     listeners.isRead = true;
-    const { loop, tcp } = this.#o;
     for (const [kind, fd] of listeners.fds.entries()) {
-      if (fd === noListener) continue;
-      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) {
-        listeners.stopAccepting.push(tcp.listen(fd));
-        continue;
+      if (fd === noListener || listeners.reading.has(kind)) continue;
+      try {
+        listeners.reading.set(kind, this.#readOne(kind, fd));
+      } catch (error) {
+        if (!(error instanceof DnsSocketError)) throw error;
+        if (!listeners.isReported) this.#o.onEvent('unread', member);
+        listeners.isReported = true;
       }
-      const own = this.#own[kind] ?? this.#own[firstLane(kind)];
-      if (own === undefined) continue;
-      const handle = loop.add(fd, isHeavy(kind) ? 'heavy' : 'listener');
-      listeners.handles.push(handle);
-      this.#ownByHandle[handle & handleIndexMask] = own;
     }
   }
 
+  /** @throws DnsSocketError */
+  #readOne(kind: number, fd: number): () => void {
+    const { loop, tcp } = this.#o;
+    if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) return tcp.listen(fd);
+    const own = this.#own[kind] ?? this.#own[firstLane(kind)];
+    if (own === undefined) return () => undefined;
+    const handle = loop.add(fd, isHeavy(kind) ? 'heavy' : 'listener');
+    this.#ownByHandle[handle & handleIndexMask] = own;
+    return () => void loop.remove(handle);
+  }
+
   #giveUp(listeners: Listeners): void {
-    if (!listeners.isRead) return;
     listeners.isRead = false;
-    for (const handle of listeners.handles) this.#o.loop.remove(handle);
-    for (const stop of listeners.stopAccepting) stop();
-    listeners.handles = [];
-    listeners.stopAccepting = [];
+    for (const stop of listeners.reading.values()) stop();
+    listeners.reading.clear();
   }
 
   #close(listeners: Listeners): void {
