@@ -242,10 +242,11 @@ export class AgentControl {
     this.#ignoreAddresses?.();
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#attachAgain?.stop();
-    await this.#syncSocket?.stop();
   }
 
   async stop(): Promise<void> {
+    // Not before the member's end: it learns names as long as it answers.
+    await this.#syncSocket?.stop();
     await this.#attacher?.stop();
     await this.#services?.stop();
     await this.#node.stop();

@@ -97,6 +97,7 @@ export class ProxyServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#services.endExchange();
     this.#exchange.stop();
     await this.#services.stop();
     this.#datapath?.[Symbol.dispose]();

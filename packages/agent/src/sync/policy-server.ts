@@ -85,6 +85,14 @@ export class PolicyServer {
     for (const session of this.#sessions) this.#send(session);
   }
 
+  /** This process ends, and its streams with it. */
+  close(): void {
+    for (const session of this.#sessions) {
+      this.#end(session);
+      session.link.close();
+    }
+  }
+
   get members(): readonly MemberRevision[] {
     return [...this.#sessions]
       .filter(({ member }) => member >= 0)

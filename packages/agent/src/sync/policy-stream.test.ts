@@ -13,10 +13,11 @@ import { SyncService } from '@tandem/proto/gen/services';
 import { policyChunkBytes } from '@tandem/proto/limits';
 import { SnapshotAssembler } from '@tandem/proto/policy-chunks';
 import { GrpcClient } from '@tandem/runtime/grpc-client';
-import { GrpcServer } from '@tandem/runtime/grpc-server';
+import { GrpcServer, grpcStopGraceMs } from '@tandem/runtime/grpc-server';
 import { silentLogger } from '@tandem/runtime/log';
+import { PersistentStream } from '@tandem/runtime/persistent-stream';
 import { ownPrefix } from '@tandem/testing/namespace';
-import { waitFor } from '@tandem/testing/wait';
+import { patience, waitFor } from '@tandem/testing/wait';
 import { PolicyServer } from './policy-server.ts';
 
 const log = silentLogger();
@@ -86,4 +87,24 @@ test('a member that does not read costs the agent a bounded amount of memory', a
   }
   assert.ok(octets() - before < 100 * policyChunkBytes, `${octets() - before} octets more`);
   call.cancel();
+});
+
+test('streams that the server ends do not hold up its stop', async () => {
+  const served = await serve();
+  const { path, policies } = served;
+  const stream = new PersistentStream({
+    ...{ path, log, method: SyncService.policy },
+    handler: {
+      onConnect: (link) => void link.send({ member: 1, revision: 1 }),
+      onMessage: () => undefined,
+      onDisconnect: () => undefined,
+    },
+  });
+  stream.start();
+  await waitFor(() => policies.members.length === 1, { what: 'the member' });
+  policies.close();
+  const startMs = performance.now();
+  await served[Symbol.asyncDispose]();
+  assert.ok(performance.now() - startMs < grpcStopGraceMs * patience, 'it waited for its grace');
+  stream.stop();
 });

@@ -26,11 +26,15 @@ export interface SyncSocketOptions {
 
 export class SyncSocket {
   readonly #server: GrpcServer;
+  readonly #policyServer: PolicyServer;
+  readonly #services: MemberServices;
   readonly #log: Logger;
   /** Reason for which no process can connect; null: the socket listens. */
   #failure: TandemError | null = null;
 
   constructor({ config, policyServer, services, log }: SyncSocketOptions) {
+    this.#policyServer = policyServer;
+    this.#services = services;
     this.#log = log;
     this.#server = new GrpcServer({
       path: syncSocketPath(config),
@@ -75,7 +79,10 @@ export class SyncSocket {
     if (this.#failure !== null || !this.#server.isReachable) await this.start();
   }
 
+  /** Streams are ended here: they have no end of their own, and the server would wait for it. */
   async stop(): Promise<void> {
+    this.#policyServer.close();
+    await this.#services.endExchange();
     await this.#server.stop();
   }
 }

@@ -8,6 +8,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { NodeGroup } from '@tandem/datapath/group';
 import { type MemberIndex, type MemberName, memberName } from '@tandem/datapath/member';
@@ -35,7 +36,7 @@ import { AddressesInUse } from '../store/addresses-in-use.ts';
 import { assembleNames, assembleNameWork, type Names, type NameWork } from '../store/assemble.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
-import { exchangeTickMs } from '../sync/limits.ts';
+import { exchangeEndMs, exchangeTickMs } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import { DropCollector } from './drop-collector.ts';
 import { PolicyInForce } from './policy-in-force.ts';
@@ -188,6 +189,15 @@ export class MemberServices {
     this.#turns.every(optionalCheckMs, () => this.#servers.check());
     this.#turns.start();
     await this.#servers.start(admin);
+  }
+
+  /** After the end of the member: names and events that its worker left go to the other process. */
+  async endExchange(): Promise<void> {
+    const { exchange } = this;
+    if (!exchange.isConnected) return;
+    exchange.tick(systemClock.monotonicMs(), Math.floor(systemClock.boottimeSeconds()));
+    exchange.end();
+    await delay(exchangeEndMs);
   }
 
   async stop(): Promise<void> {

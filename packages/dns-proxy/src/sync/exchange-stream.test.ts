@@ -6,10 +6,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SyncService } from '@tandem/proto/gen/services';
 import { GrpcServer } from '@tandem/runtime/grpc-server';
 import { silentLogger } from '@tandem/runtime/log';
-import { waitFor } from '@tandem/testing/wait';
+import { patience, waitFor } from '@tandem/testing/wait';
 import { socketDirectory } from '../../test/admin-context.ts';
 import { dnsRecord, dropRecord } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
@@ -17,6 +18,7 @@ import { flagLearned, flagTrusted } from '../records/dns-event.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import { Exchange } from './exchange.ts';
 import { createExchangeClient, exchangeHandler } from './exchange-stream.ts';
+import { exchangeEndMs } from './limits.ts';
 
 const log = silentLogger();
 let lives = 0;
@@ -132,3 +134,23 @@ test('more than a batch and more than the window hold', async () => {
     [0, 0],
   );
 });
+
+for (const role of ['agent', 'proxy'] as const) {
+  test(`what the ${role} learned last reaches the other process, also if it ends at once`, async () => {
+    using directory = socketDirectory();
+    const path = join(directory.path, 'sync.sock');
+    const other = role === 'agent' ? 'proxy' : 'agent';
+    await using staying = await begin(other, path);
+    {
+      await using ending = await begin(role, path);
+      await waitFor(() => staying.exchange.isConnected && ending.exchange.isConnected, {
+        what: 'the exchange',
+      });
+      for (let i = 0; i < 20; i++) learn(ending);
+      ending.exchange.tick(performance.now(), 0);
+      ending.exchange.end();
+      await delay(exchangeEndMs * patience);
+    }
+    assert.equal(mappingsOf(staying.store, 0).length, 20);
+  });
+}

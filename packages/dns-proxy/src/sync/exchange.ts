@@ -166,6 +166,12 @@ export class Exchange {
     if (this.#port === port) this.#port = null;
   }
 
+  /** Ends the stream, after what was sent. */
+  end(): void {
+    this.#port?.close();
+    this.#port = null;
+  }
+
   receive(port: ExchangePort, message: SyncMessage): void {
     if (message.hello !== null) {
       this.#onHello(port, message.hello);

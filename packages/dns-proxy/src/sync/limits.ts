@@ -30,6 +30,8 @@ export const forwardedDropsBurst = 1000;
 
 /** Time by which the start of the other process's run may be ahead of the receiver's clock, seconds; a hello of later is refused. */
 export const epochAheadSecondsMax = 60;
+/** Time that a process which ends gives its last batches to leave it; what its socket has taken reaches the other process. */
+export const exchangeEndMs = 20;
 /** Interval between batches. */
 export const exchangeTickMs = 100;
 /** Least time between two transfers of the whole cache that lost mappings make necessary. */
