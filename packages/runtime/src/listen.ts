@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { Server } from 'node:net';
 
 /**
- * Resolves when the server that `begin` has told to listen does. A server is tried again for as long as its address is taken: no
+ * Calls `begin`, which has the server listen, and resolves when it does. A server is tried again for as long as its address is taken: no
  * attempt leaves a listener of its events behind. @throws what `begin` throws, or the server's error
  */
 export async function listening(server: Server, begin: () => void): Promise<void> {
