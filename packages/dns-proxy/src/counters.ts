@@ -32,7 +32,7 @@ const help = {
   refusedUpstreamServers:
     'queries to a server over the limit of servers of their endpoint or policy, or of the node, answered with SERVFAIL',
   upstreamServersGivenUp:
-    'silent servers whose queries were dropped for queries to another server, because their endpoint was at its limit of servers',
+    'silent servers whose queries were dropped for queries to another server: their endpoint was at its limit of servers, or had most when an endpoint without servers found no place',
   upstreamResolversEvicted:
     'resolvers of the cluster whose sockets were closed for another resolver, because the node asks more than it keeps',
   refusedUpstreamSockets:
