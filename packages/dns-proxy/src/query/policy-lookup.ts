@@ -77,9 +77,9 @@ export class PolicyLookup {
     return this.#groupGeneration;
   }
 
-  /** Whether endpoints are as they were in this generation. */
-  isAsOf(generation: number): boolean {
-    return (generation & 1) === 0 && this.#group.generation >>> 0 === generation;
+  /** Generation of the endpoints by now. */
+  get newestGeneration(): number {
+    return this.#group.generation;
   }
 
   /** Before a batch: empties the cache if endpoints or limiter slots changed. */
@@ -126,6 +126,15 @@ export class PolicyLookup {
     );
   }
 
+  /**
+   * Whether the address, 4 words at `client` of `words`, is still the endpoint's, as it was in `generation`. `judge` lets replies of
+   * members through, so one that comes late must not reach the pod that has the address by now (rule 18).
+   */
+  isStillOf(generation: number, endpointId: number, words: Uint32Array, client: number): boolean {
+    const isSteady = (generation & 1) === 0 && this.#group.generation === generation;
+    return isSteady || this.isAddressOf(endpointId, words, client);
+  }
+
   /** Whether the address, 4 words at `client` of `words`, is now the endpoint's. */
   isAddressOf(endpointId: number, words: Uint32Array, client: number): boolean {
     return (
@@ -156,8 +165,9 @@ export class PolicyLookup {
     const endpointSlot = this.limits.endpointSlot(endpointId, nowMs);
     const policySlot = this.limits.policySlot(policyId, nowMs);
     if (endpointSlot < 0 || policySlot < 0) return this.#notReady(counter.refusedOwners);
-    // Either may have taken the slot of an owner that a remembered flow still names.
-    this.begin();
+    // Either may have taken the slot of an owner that a remembered flow still names. The endpoint was read before now, so the
+    // flow is of the generation of the last `begin`, whatever it is by now.
+    if (this.limits.generation !== this.#limitsGeneration) this.#flush();
     const { flows } = this;
     const flow = flows.insert(words, client, server, protocol);
     flows.endpointSlot[flow] = endpointSlot;

@@ -213,13 +213,12 @@ export class InFlight {
     this.#o.slots.forget(slot);
   }
 
-  /** `judge` lets replies of ours through, so one that comes late must not reach the pod that has the address by now (rule 18). */
   #isAddressOfClient(slot: QuerySlot): boolean {
     const { slots, lookup } = this.#o;
-    if (lookup.isAsOf(this.#generations[slot]!)) return true;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    return lookup.isAddressOf(words[at + slotEndpointId]!, words, at + slotClient);
+    const generation = this.#generations[slot]!;
+    return lookup.isStillOf(generation, words[at + slotEndpointId]!, words, at + slotClient);
   }
 
   #giveBack(slot: QuerySlot, answeredOn: number): void {

@@ -36,9 +36,8 @@ test('a reply that the address has no pod for frees its slot once, also if by th
   const sent: number[] = [];
   const lookup = {
     begin: () => undefined,
-    isAsOf: () => false,
     // The agent writes the map in between, or a new pod got the owner slot of the former one.
-    isAddressOf: () => false,
+    isStillOf: () => false,
     flowOf: () => 0,
     flows: { policyId: [0], endpointSlot: [0] },
     acceptSetOf: () => 0,
