@@ -57,6 +57,8 @@ export class ReplyCheck {
   onTcp(worker: SimWorker, query: SimQuery, framed: Uint8Array): void {
     const rcode = framed[5]! & 15;
     this.#world.trace.note('answers over TCP', query.number, rcode, 0, worker.life.name);
+    if (query.client?.isOfPod(worker.judgedNs) === false)
+      this.#world.oracle.fail(4, `query ${query.number} is answered over TCP to another pod`);
     if (rcode === rcodeNoError) this.#checkLearned(worker, query, framed, 2);
   }
 

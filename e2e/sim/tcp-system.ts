@@ -133,6 +133,13 @@ class SimStream implements TcpStream {
     this.#leave(false);
   }
 
+  reset(): void {
+    if (this.#isOver) return;
+    this.#watcher.onDestroy();
+    this.#end.reset(this.#o.nowNs());
+    this.#leave(false);
+  }
+
   /** The process is gone. */
   onDeath(): void {
     if (!this.#isOver) this.#leave(true);

@@ -47,7 +47,7 @@ const help = {
   repliesUnsolicited: 'replies that match no query in flight (late, or forged)',
   repliesMismatched: 'replies whose question is not the one asked',
   repliesToGonePods:
-    'UDP queries that got no reply because the pod that asked is not at its address any more',
+    'queries that got no reply because the pod that asked is not at its address any more',
   repliesMalformed: 'replies that could not be parsed: delivered, nothing learned',
   repliesTruncated: 'replies over the UDP limit, delivered with TC=1',
   addressesLearned: 'addresses written to the datapath',

@@ -30,6 +30,11 @@ export class ClientReplies {
     return this.#unsent;
   }
 
+  /** Replies that leave after the turn. */
+  get made(): number {
+    return this.#replies.length;
+  }
+
   /** While a client does not take its replies no more are made. */
   get hasRoom(): boolean {
     return this.#unsent < tcpUnsentBytesMax;

@@ -42,6 +42,9 @@ class World {
   }[] = [];
   client: TcpStreamEvents | null = null;
   isAllowed = true;
+  isOfPod = true;
+  /** Replies of servers that were taken in. */
+  accepted = 0;
   nowMs = 1000;
   #accept: (accepted: AcceptedConnection) => void = nothing;
   readonly #soon: (() => void)[] = [];
@@ -58,6 +61,8 @@ class World {
     const lookup = {
       begin: nothing,
       flowOf: () => 0,
+      isStillOf: () => this.isOfPod,
+      newestGeneration: 2,
       flows: { endpointSlot: [1], policySlot: [0], policyId: [1], namespaceId: [0], trusted: [0] },
       acceptSetOf: () => 0,
       isAllowed: () => this.isAllowed,
@@ -68,7 +73,7 @@ class World {
       },
     };
     const options = {
-      ...{ lookup, answers: { begin: nothing, flush: nothing, accept: nothing } },
+      ...{ lookup, answers: { begin: nothing, flush: nothing, accept: () => this.accepted++ } },
       ...{ report: { failed: nothing, timedOut: nothing }, counters: this.counters },
       ...{ query: new QueryView({ low: 1, high: 2 }), reply: { keepaliveAt: 0 } },
       random: { u16: () => this.#nextId++ & 0xffff },
@@ -123,7 +128,7 @@ class World {
   }
 }
 
-const inert = { pause: nothing, resume: nothing, end: nothing, destroy: nothing };
+const inert = { pause: nothing, resume: nothing, end: nothing, destroy: nothing, reset: nothing };
 
 /** The server answers the first query of the newest connection, and closes it. */
 function answerOne({ upstreams }: World): void {
@@ -448,3 +453,19 @@ for (const [title, isRefusedAgain, rcode] of [
     assert.equal(ways(world).at(-1), false, 'the memory is gone');
   });
 }
+
+test('a reply that comes when another pod has the address is kept back, and teaches nothing', () => {
+  const world = new World();
+  world.ask();
+  world.isOfPod = false;
+  answerOne(world);
+  while (world.turn());
+  assert.equal(world.accepted, 0);
+  assert.equal(world.answered.size, 0);
+  assert.equal(world.counters[counter.repliesToGonePods], 1);
+  world.server.sweep();
+  while (world.turn());
+  assert.equal(world.server.connections, 0);
+  assert.equal(world.server.octets, 0);
+  assert.equal(world.counters[counter.repliesToGonePods], queries);
+});

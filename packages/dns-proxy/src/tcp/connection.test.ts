@@ -20,6 +20,7 @@ class Client implements AcceptedConnection {
   readonly clientPort = 1;
   answers = 0;
   hasEnded = false;
+  isReset = false;
   /** The kernel takes nothing for it. */
   isDeaf = false;
   /** Octets that were written, and not taken. */
@@ -42,6 +43,9 @@ class Client implements AcceptedConnection {
       destroy: () => {
         this.hasEnded = true;
       },
+      reset: () => {
+        this.isReset = true;
+      },
     };
   }
 
@@ -63,6 +67,8 @@ class Client implements AcceptedConnection {
 
 class World {
   nowNs = 1e9;
+  /** The address is that of the pod which connected. */
+  isOfPod = true;
   readonly counters: Float64Array = createSharedCounters();
   readonly server: TcpServer;
   #accept: (accepted: AcceptedConnection) => void = nothing;
@@ -74,9 +80,11 @@ class World {
       lookup: {
         begin: nothing,
         flowOf: () => 0,
+        isStillOf: () => this.isOfPod,
+        newestGeneration: 2,
         flows: { endpointSlot: [1] },
         limits: {
-          endpoints: { hold: nothing, unhold: nothing },
+          endpoints: { hold: nothing, unhold: nothing, ownerId: [0, 1] },
           hasToken: () => true,
           takeToken: () => true,
         },
@@ -228,5 +236,34 @@ describe('after the process stood still for longer than the idle time', () => {
     world.settle();
     assert.ok(idle.hasEnded);
     assert.equal(world.counters[counter.tcpTimeouts], 1);
+  });
+});
+
+describe('the address of a connection is that of another pod', () => {
+  let other: World;
+  beforeEach(() => {
+    other = new World();
+  });
+
+  test('a query that came before is not answered by us either', () => {
+    const client = other.connect();
+    client.send();
+    other.isOfPod = false;
+    other.settle();
+    assert.equal(client.answers, 0);
+    assert.ok(client.isReset);
+  });
+
+  test('what its client has not taken is not sent any more', () => {
+    const client = other.connect();
+    client.isDeaf = true;
+    client.send();
+    other.settle();
+    assert.equal(client.answers, 1);
+    other.isOfPod = false;
+    other.server.sweep();
+    other.settle();
+    assert.ok(client.isReset);
+    assert.equal(other.server.octets, 0);
   });
 });

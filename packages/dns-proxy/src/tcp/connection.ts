@@ -71,6 +71,8 @@ export class TcpConnection implements TurnTaker {
   #isClosed = false;
   /** Queries that were taken from the stream. */
   #served = 0;
+  /** Generation of the endpoints in which its address was last seen to be its pod's; odd: it was not yet. */
+  #generation = 1;
   /** Octets came since the last turn. */
   #hasNews = false;
   /** When the last octets came or went, and when the query that is coming began; 0 when none is. */
@@ -126,13 +128,36 @@ export class TcpConnection implements TurnTaker {
   }
 
   close(): void {
+    this.#close(() => this.#stream.destroy());
+  }
+
+  /** Its address may be another pod's by now: that one gets no reply of it, also none that the kernel has. */
+  endpointsChanged(): void {
+    if (!this.#isClosed && !this.#isOfPod()) this.#leave();
+  }
+
+  /** Its pod is gone. */
+  #leave(): void {
+    const { counters } = this.#c;
+    counters[counter.repliesToGonePods]! += this.#forwarded.inFlight + this.#replies.made;
+    this.#close(() => this.#stream.reset());
+  }
+
+  #close(end: () => void): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#forwarded.close();
     this.#replies.release();
     this.#reader.release();
-    this.#stream.destroy();
+    end();
     this.#events.onClosed();
+  }
+
+  #isOfPod(): boolean {
+    const { lookup } = this.#c;
+    const { words, client } = this.#facts;
+    const endpointId = lookup.limits.endpoints.ownerId[this.endpointSlot]!;
+    return lookup.isStillOf(this.#generation, endpointId, words, client);
   }
 
   /** No more queries will come: closes as soon as those that came are answered. */
@@ -207,6 +232,10 @@ export class TcpConnection implements TurnTaker {
   /** Sends what the turn made. */
   flush(): void {
     if (this.#isClosed) return;
+    if (this.#replies.made > 0 && !this.#isOfPod()) {
+      this.#leave();
+      return;
+    }
     this.#replies.flush(this.#stream);
     this.#onQuiet();
   }
@@ -267,11 +296,12 @@ export class TcpConnection implements TurnTaker {
     const result = decide(lookup, query, status, facts, nowMs, this.#hasPaid);
     this.#hasPaid = result !== outcome.overRate;
     if (waits.has(result)) return this.#wait();
-    if (facts.flow >= 0 && facts.endpointSlot !== this.endpointSlot) {
-      // The address belongs to another pod by now.
-      this.close();
+    const isOfPod = facts.flow >= 0 ? facts.endpointSlot === this.endpointSlot : this.#isOfPod();
+    if (!isOfPod) {
+      this.#leave();
       return false;
     }
+    if (facts.flow >= 0) this.#generation = lookup.endpointsGeneration;
     if (result === outcome.forward) {
       if (!octets.take(this.endpointSlot, query.messageEnd)) return this.#wait();
       this.#forwarded.send(new TcpQuery(bytes, start, query, facts, moment.monotonicNs));
@@ -300,7 +330,12 @@ export class TcpConnection implements TurnTaker {
     end: number,
     mayLearn: boolean,
   ): void {
-    const { query, reply, answers, moment } = this.#c;
+    const { query, reply, answers, moment, counters } = this.#c;
+    if (!this.#isOfPod()) {
+      // It teaches nothing; `endpointsChanged` ends the connection.
+      counters[counter.repliesToGonePods]!++;
+      return;
+    }
     parseQuery(query, pending.framed, framedMessage, pending.framed.length);
     answers.accept(bytes, start, end - start, mayLearn, pending.facts, query, reply, moment);
     setId(bytes, start, pending.clientId);

@@ -42,6 +42,8 @@ export class TcpServer {
   readonly #stops = new Set<() => void>();
   readonly #moment = { monotonicNs: 0, boottimeNs: 0 };
   #isDraining = false;
+  /** Generation of the endpoints with which connections were last compared. */
+  #generation = -1;
 
   constructor(options: TcpServerOptions) {
     this.#o = options;
@@ -147,9 +149,17 @@ export class TcpServer {
 
   #sweep(nowNs: number): void {
     this.#readClock();
+    this.#followEndpoints();
     for (const connection of [...this.#admission.connections()]) connection.sweep(nowNs);
     this.#admission.sweep();
     this.#context.upstreams.sweep(nowNs);
+  }
+
+  #followEndpoints(): void {
+    const { newestGeneration } = this.#o.lookup;
+    if (newestGeneration === this.#generation) return;
+    this.#generation = newestGeneration;
+    for (const connection of [...this.#admission.connections()]) connection.endpointsChanged();
   }
 
   #readClock(): void {

@@ -101,6 +101,25 @@ for (const [title, end] of [
   });
 }
 
+test('of a connection that we reset nothing more is sent', async () => {
+  client.pause();
+  const done: number[] = [];
+  writeBlocks(1, done);
+  await waitFor(() => done[0] === 1, { what: 'the first to be sent' });
+  writeBlocks(200, done);
+  stream.reset();
+  await waitFor(() => done.every((times) => times === 1), { what: 'all to come back' });
+  const ended = once(client, 'error') as Promise<[NodeJS.ErrnoException]>;
+  let octets = 0;
+  client.on('data', (chunk) => {
+    octets += chunk.length;
+  });
+  client.resume();
+  const [error] = await ended;
+  assert.equal(error.code, 'ECONNRESET');
+  assert.ok(octets < 200 * length);
+});
+
 test('a descriptor of which there can be no socket is closed', () => {
   const fd = openSync('/proc/self/status', 'r');
   assert.throws(() => socketOfFd(fd, {}));

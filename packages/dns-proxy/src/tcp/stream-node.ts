@@ -6,7 +6,7 @@
 import { closeSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
-import { releaseFd } from '@tandem/dns-sockets/fd';
+import { duplicateFd, releaseFd } from '@tandem/dns-sockets/fd';
 import { type AcceptedTcp, acceptTcp, resetTcp } from '@tandem/dns-sockets/tcp-accept';
 import { createUpstreamTcp } from '@tandem/dns-sockets/upstream';
 import { tcpReadBytes, upstreamDirectPriority } from '../limits.ts';
@@ -23,6 +23,8 @@ class NodeStream implements TcpStream {
   readonly #socket: Socket;
   readonly #events: TcpStreamEvents;
   readonly #isReset: boolean;
+  /** Descriptor of an accepted connection; open as long as its socket is not destroyed. */
+  readonly #fd: number | null;
   #isPaused = false;
   #isCorked = false;
   #isOver = false;
@@ -31,7 +33,13 @@ class NodeStream implements TcpStream {
   readonly #onWritten = (): void => this.#onTaken();
 
   /** `socketOf` makes the socket, which reads by `onread`; `destroy` resets it if `isReset`. */
-  constructor(socketOf: (onread: OnRead) => Socket, events: TcpStreamEvents, isReset: boolean) {
+  constructor(
+    socketOf: (onread: OnRead) => Socket,
+    events: TcpStreamEvents,
+    isReset: boolean,
+    fd: number | null = null,
+  ) {
+    this.#fd = fd;
     this.#events = events;
     this.#isReset = isReset;
     this.#socket = socketOf({ buffer, callback: (octets) => this.#onRead(octets) });
@@ -96,6 +104,12 @@ class NodeStream implements TcpStream {
     else socket.destroy();
   }
 
+  reset(): void {
+    // Node.js resets only what was sent. The option is the connection's, by whichever descriptor it is set.
+    if (this.#fd !== null && !this.#socket.destroyed) resetTcp(duplicateFd(this.#fd));
+    this.destroy();
+  }
+
   #onRead(octets: number): boolean {
     if (this.#isOver) return false;
     this.#events.onData(buffer.subarray(0, octets));
@@ -127,7 +141,7 @@ function brokenStream(events: TcpStreamEvents): TcpStream {
   const destroy = (): void => {
     isOver = true;
   };
-  return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy };
+  return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy, reset: destroy };
 }
 
 /** Closes the descriptor if there can be no socket of it. @throws what `new Socket` throws */
@@ -149,6 +163,7 @@ function openAccepted(fd: number, events: TcpStreamEvents): TcpStream {
       },
       events,
       false,
+      fd,
     );
   } catch {
     return brokenStream(events);

@@ -35,6 +35,8 @@ export interface TcpStream {
    * is free at once, and not after a minute in TIME_WAIT.
    */
   destroy(): void;
+  /** As `destroy`, with a reset: of what was written nothing more is sent. */
+  reset(): void;
 }
 
 /** A connection that was accepted and is not read yet: a file descriptor, nothing more. */
