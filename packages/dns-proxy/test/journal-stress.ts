@@ -131,7 +131,6 @@ export function takeOver(buffer: ArrayBufferLike, milliseconds: number): TakerRe
     slots,
     counters,
     region: (member) => new JournalRegion(buffer, member, member * regionBytes),
-    isAddressOf: () => true,
     begin: () => undefined,
     end: () => undefined,
     replay: (slot) => {

@@ -22,9 +22,7 @@ import { isReceived, readMetadata } from './metadata.ts';
 import { advanced, type JournalRegion, type QuerySlot, stateOf } from './region.ts';
 import {
   type QuerySlots,
-  slotClient,
   slotClientId,
-  slotEndpointId,
   slotEndpointMs,
   slotLength,
   slotReceivedMs,
@@ -41,11 +39,9 @@ export interface ReplayOptions {
   /** Unmaps a region. */
   readonly release?: (region: JournalRegion) => void;
   readonly counters: Float64Array;
-  /** Whether the address, 4 words at `client` of `words`, is now the endpoint's. */
-  readonly isAddressOf: (endpointId: number, words: Uint32Array, client: number) => boolean;
   /** Called before the first replay of a call. */
   readonly begin: (monotonicNs: number) => void;
-  /** Decides on the query in an own slot, and forwards or refuses it. */
+  /** Decides on the query in an own slot, and forwards or refuses it, unless its pod is gone. */
   readonly replay: (slot: QuerySlot) => void;
   /** Called after the last one. */
   readonly end: () => void;
@@ -136,14 +132,9 @@ export class JournalReplay {
     if (isTorn && !isReceived(bytes, from)) return true;
     // Signed: a query may be younger than the clock that was read before it came.
     const nowMs = this.#monotonicNs / 1e6;
-    const words = new Uint32Array(region.memory);
-    const receivedMs = words[from / 4 + slotReceivedMs]!;
+    const receivedMs = new DataView(region.memory).getUint32(from + slotReceivedMs * 4, true);
     const ageMs = isTorn ? nowMs - lastBeatNs / 1e6 : (nowMs - receivedMs) | 0;
     if (ageMs > journalAgeMsMax) return true;
-    if (!isTorn && this.#isGone(words, from / 4)) {
-      if (region.swap(slot, word, advanced(word, FREE))) this.#count(counter.repliesToGonePods);
-      return true;
-    }
     const own = slots.take();
     if (own === -1) {
       this.#count(counter.journalFull);
@@ -172,12 +163,6 @@ export class JournalReplay {
     if (isTorn) this.#count(counter.queriesTorn);
     this.#o.replay(own);
     return true;
-  }
-
-  /** Whether the pod that asked is not at its address any more: the reply would reach another one (rule 18). */
-  #isGone(words: Uint32Array, at: number): boolean {
-    if (words[at + slotEndpointMs] !== words[at + slotReceivedMs]) return false;
-    return !this.#o.isAddressOf(words[at + slotEndpointId]!, words, at + slotClient);
   }
 
   /** Copies the slot at byte `from` into `own`; false if it holds no whole query. */

@@ -23,6 +23,8 @@ import {
   slotClient,
   slotClientId,
   slotClientPort,
+  slotEndpointId,
+  slotEndpointMs,
   slotLength,
   slotListener,
   slotReceivedMs,
@@ -30,6 +32,7 @@ import {
 } from '../journal/slots.ts';
 import { batchMax } from '../limits.ts';
 import type { ListenerHandle } from '../listener-kinds.ts';
+import type { Flow } from '../policy/flow-table.ts';
 import { decide } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
@@ -132,6 +135,8 @@ export class UdpQueries {
     words[at + slotClientPort] = rx[record + RX_PEER_PORT]!;
     words[at + slotLength] = length;
     words[at + slotReceivedMs] = (this.#batch.monotonicNs / 1e6) >>> 0;
+    // The endpoint in the slot is of its former use, perhaps within this millisecond.
+    words[at + slotEndpointMs] = ~words[at + slotReceivedMs]!;
     words[at + slotListener] = listener;
     slots.filled(slot, length);
     const isTruncated = (rx[record + RX_FLAGS]! & RX_FLAG_TRUNCATED) !== 0;
@@ -155,6 +160,7 @@ export class UdpQueries {
     words[at + slotClientId] = query.id;
     const status = isTruncated && parsed === queryOk ? queryFormErr : parsed;
     const facts = this.#facts;
+    facts.flow = -1 as Flow;
     facts.client = at + slotClient;
     facts.server = at + slotServer;
     facts.clientPort = words[at + slotClientPort]! & 0xffff;
@@ -166,6 +172,10 @@ export class UdpQueries {
       this.#batch.monotonicNs / 1e6,
       hasPaid,
     );
+    if (this.#isOfOther(at)) {
+      counters[counter.repliesToGonePods]!++;
+      return;
+    }
     if (result === outcome.forward) {
       result = this.#inFlight.begin(slot, facts, query);
       if (result === outcome.overServers && timeouts.giveUpServerFor(facts)) {
@@ -178,6 +188,20 @@ export class UdpQueries {
     countOutcome(counters, result);
     if (result === outcome.forward) forwards.append(slot, query.messageEnd);
     else this.#answer(slot, cell, result);
+  }
+
+  /**
+   * Whether the query in the slot at `at` is of another endpoint than the one for which it was decided on now: its pod is not at its
+   * address any more, and the reply would reach another one (rule 18).
+   */
+  #isOfOther(at: number): boolean {
+    const { lookup } = this.#o;
+    const { words } = this.#slots;
+    const { flow, endpointSlot } = this.#facts;
+    if (words[at + slotEndpointMs] !== words[at + slotReceivedMs]) return false;
+    const noted = words[at + slotEndpointId]!;
+    if (flow < 0) return !lookup.isAddressOf(noted, words, at + slotClient);
+    return lookup.limits.endpoints.ownerId[endpointSlot] !== noted;
   }
 
   /** Our own reply to a query that is not forwarded, or none. */

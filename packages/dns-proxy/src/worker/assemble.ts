@@ -138,7 +138,6 @@ export function assembleMember(
     region: (member) => maps.mapJournal(member),
     release: (mapped) => maps.unmapJournal(mapped),
     counters,
-    isAddressOf: (endpointId, words, client) => lookup.isAddressOf(endpointId, words, client),
     begin: () => udp.beginReplay(now),
     replay: (slot) => udp.replay(slot),
     end: () => udp.endReplay(),
