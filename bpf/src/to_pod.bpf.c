@@ -123,6 +123,8 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 	if (!endpoint)
 		return is_flooded(skb) ? TD_COUNT_FLOODED : TD_COUNT_DROP_NOT_FOR_POD;
 	*endpoint_id = endpoint->id;
+	if (p->is_tail)
+		count(TD_COUNT_TAILS);
 	if (frame_ingress(skb) == 0)
 		return restore_port(skb, p);
 	/* No pod takes a frame for the bridge's own address, so PACKET_HOST here is routed. */

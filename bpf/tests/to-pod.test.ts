@@ -112,7 +112,7 @@ describe('replies over the MTU (rule 16)', () => {
     assert.ok(tail !== undefined);
     const got = fixture.frame('to_pod', tail);
     assert.deepEqual(got.bytes, tail);
-    assert.deepEqual(got.counted, {});
+    assert.deepEqual(got.counted, { TAILS: 1 });
   });
 });
 

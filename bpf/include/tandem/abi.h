@@ -419,7 +419,8 @@ enum td_listener_kind {
 	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of and to pods, which policy does not apply to") \
 	X(DROP_CONNECT_RATE, drop_connect_rate, "a TCP connection to a DNS server exceeds the rate of the pod, or is one of many that the pod opens while connections wait for the members; the client sends the SYN again") \
 	X(DROP_QUERY_RATE, drop_query_rate, "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node") \
-	X(SELECTED_HEAVY, selected_heavy, "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)")
+	X(SELECTED_HEAVY, selected_heavy, "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)") \
+	X(TAILS, tails, "fragments to pods after the first one of their packet; policy applied to the packet before it was cut")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,

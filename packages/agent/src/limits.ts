@@ -74,7 +74,7 @@ export const partialMax = 4;
 /**
  * Checks in a row, 5 s apart, with at least `bypassedPacketsMin` packets of pods' interfaces and more than
  * `packetsPerJudgedMax` of them for each judged packet, after which `judge` counts as bypassed. A datagram of 64 KiB in
- * fragments of 1280 bytes has 52.
+ * fragments of 1280 bytes has 52; of smaller fragments `to_pod` counts those to pods.
  */
 export const bypassedStepsMin = 3;
 export const bypassedPacketsMin = 200;

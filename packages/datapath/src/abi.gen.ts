@@ -557,6 +557,7 @@ export const tdCounter = {
   DROP_CONNECT_RATE: 38,
   DROP_QUERY_RATE: 39,
   SELECTED_HEAVY: 40,
+  TAILS: 41,
 } as const;
 
 export const tdLiveCounter = {
@@ -615,4 +616,5 @@ export const tdCounterHelp = {
   drop_connect_rate: "a TCP connection to a DNS server exceeds the rate of the pod, or is one of many that the pod opens while connections wait for the members; the client sends the SYN again",
   drop_query_rate: "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node",
   selected_heavy: "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)",
+  tails: "fragments to pods after the first one of their packet; policy applied to the packet before it was cut",
 } as const;

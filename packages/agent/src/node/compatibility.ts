@@ -30,7 +30,7 @@ export interface CompatibilityOptions {
 
 export class Compatibility {
   readonly #o: CompatibilityOptions;
-  readonly #judge = new JudgeWatch();
+  #judge = new JudgeWatch();
   #found: readonly Degradation[] = [];
 
   constructor(options: CompatibilityOptions) {
@@ -81,6 +81,8 @@ export class Compatibility {
 
   async #watchJudge(interfaces: readonly PodInterface[]): Promise<void> {
     const { datapath, view } = this.#o;
+    // Without pods nothing is bypassed, and no packet would say that it is over.
+    if (interfaces.length === 0) this.#judge = new JudgeWatch();
     if (interfaces.length === 0 || datapath.isUnpinned()) return;
     const ours = new Set(interfaces.map(({ vethIfindex }) => vethIfindex));
     const before = judgedOf(readCounters(datapath));

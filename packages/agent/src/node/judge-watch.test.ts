@@ -187,3 +187,16 @@ test('which counters say that a packet was judged', () => {
   const others = { host: 1, redirected: 2, neighbour: 4, no_endpoint: 100, selected: 100 };
   assert.deepEqual(judgedOf({ ...counters, ...others }), { judged: 31, apart: 7 });
 });
+
+test('two pods that exchange datagrams in fragments of eight octets: not bypassed', () => {
+  const judge = new JudgeWatch(cpus);
+  for (let i = 0; i <= 10; i++) {
+    const datagrams = i * 10;
+    const fragments = datagrams * 8000;
+    const counts = { received: fragments, sent: fragments };
+    const seen = judgedOf({ forwarded: 2 * datagrams, tails: 2 * (fragments - datagrams) });
+    const interfaces = [7, 8].map((ifindex) => ({ ifindex, ...counts }));
+    judge.step({ before: seen, interfaces, after: seen }, none);
+  }
+  assert.equal(judge.isBypassed, false);
+});

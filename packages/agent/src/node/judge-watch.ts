@@ -24,7 +24,10 @@ type Packets = Pick<LinkCounts, 'ifindex' | 'received' | 'sent'>;
 export interface JudgedCounts {
   /** Packets between pods and others that were judged, or dropped by any program. */
   readonly judged: number;
-  /** Packets of pods' interfaces that are of another kind: with the node itself, steered DNS, neighbours. */
+  /**
+   * Packets of pods' interfaces that are of another kind: with the node itself, steered DNS, neighbours; and fragments to pods beyond the
+   * one that `judge` saw as a whole packet, with as many from pods.
+   */
   readonly apart: number;
 }
 
@@ -50,7 +53,8 @@ export function judgedOf(counters: Readonly<Record<string, number>>): JudgedCoun
   return {
     judged:
       of('FORWARDED') + of('RELATED') + of('AUDITED') + drops.reduce((sum, [, n]) => sum + n, 0),
-    apart: of('HOST') + of('REDIRECTED') + of('NEIGHBOUR'),
+    // Twice, for an interface counts twice the direction in which it has fewer.
+    apart: of('HOST') + of('REDIRECTED') + of('NEIGHBOUR') + 2 * of('TAILS'),
   };
 }
 
