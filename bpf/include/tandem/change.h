@@ -12,6 +12,7 @@
 
 #include <tandem/address_room.h>
 #include <tandem/counters.h>
+#include <tandem/forget.h>
 #include <tandem/fqdn_fills.h>
 #include <tandem/fqdn_live.h>
 #include <tandem/fqdn_pack.h>
@@ -25,9 +26,6 @@
  * Attempts while a slot names the pair of another address, which is being added or removed. After them the slot is free.
  */
 #define TD_STRAY_ATTEMPTS 4
-
-#define TD_AGAIN 0
-#define TD_STOP	 1
 
 /* One request on its way through its attempts. */
 struct change {
@@ -49,76 +47,6 @@ static __always_inline long change_end(struct change *change, __s32 result)
 {
 	change->result = result;
 	return TD_STOP;
-}
-
-/* Removes entries of `fqdn_live` without a slot, so that a namespace has no more there than slots. */
-static __always_inline void live_forget(const struct td_addr *address, __u32 selector)
-{
-	struct td_fqdn_live_key key = { .addr = *address, .selector = selector };
-
-	bpf_map_delete_elem(&fqdn_live, &key);
-}
-
-/* A slot with this word is free now: what was counted for it, and its pair. `name`: address and selector. */
-__noinline int slot_forget(const struct pair_name *name, __u32 word, bool is_last)
-{
-	struct pair_name pair;
-
-	if (!name)
-		return 0;
-	pair = *name;
-	pair.space = slot_space(word);
-	pair.place = word & TD_SLOT_PLACE_MASK;
-	if (is_last)
-		live_forget(&pair.addr, pair.selector);
-	quota_give_back(pair.selector);
-	if (word & TD_SLOT_OWNED || word < TD_PAIRS_MAX)
-		order_remove(&pair);
-	else
-		quota_give_back(word); /* a namespace, counted by the version before */
-	return 0;
-}
-
-/* The victim's slot, unless it names another pair by now. Its place in the order is taken already. */
-__noinline int victim_remove(const struct pair_name *victim)
-{
-	struct page_holder holder = {};
-	struct td_fqdn_slot *slot;
-	struct td_fqdn *first;
-	struct pages pages;
-	bool is_last;
-	bool is_empty;
-
-	if (!victim)
-		return 0;
-	holder.key.addr = victim->addr;
-	pages_find(&pages, &holder);
-	first = pages.page[0];
-	if (!first)
-		return 0;
-	bpf_spin_lock(&first->lock);
-	if (!pages_hold(&pages, &holder)) {
-		bpf_spin_unlock(&first->lock);
-		return 0;
-	}
-	slot = slot_find(&pages, victim->selector, slot_word(victim), ~0u);
-	if (!slot) {
-		bpf_spin_unlock(&first->lock);
-		return 0;
-	}
-	slot_free(slot);
-	is_last = slot_find(&pages, victim->selector, 0, 0) == NULL;
-	is_empty = pages_die_if_empty(&pages);
-	bpf_spin_unlock(&first->lock);
-	if (is_empty)
-		pages_delete(&pages, &holder);
-	else
-		pages_pack(&victim->addr);
-	if (is_last)
-		live_forget(&victim->addr, victim->selector);
-	quota_give_back(victim->selector);
-	count(TD_COUNT_LEARN_REMOVED);
-	return 1;
 }
 
 static __always_inline bool pair_is_in_use(const struct pair_name *name)
@@ -143,7 +71,7 @@ static __always_inline long change_take_place(struct change *change)
 		order_spare(&change->name, &victim);
 		return TD_AGAIN;
 	}
-	victim_remove(&victim);
+	bpf_loop(TD_VICTIM_ATTEMPTS, victim_attempt, &victim, 0);
 	change->evicted++;
 	return TD_AGAIN;
 }
@@ -243,13 +171,6 @@ static __always_inline long change_fill(struct change *change, struct pages *pag
 	if (page_count >= TD_FQDN_PAGES_MAX || !extra_pages_are_left())
 		return change_find_room(change);
 	return change_make_page(change, page_count);
-}
-
-/* The compiler knows what a global function returns, the verifier must see it checked. */
-static __always_inline long attempt_result(int result)
-{
-	asm volatile("" : "+r"(result));
-	return result ? TD_STOP : TD_AGAIN;
 }
 
 /*

@@ -27,9 +27,12 @@ struct page_holder {
 	struct td_fqdn_key key;
 	__u32 token; /* `dead` of pages that we inserted and that are not alive yet; 0: we make none */
 	bool has_made; /* a page beside the first */
+	__u8 missed;   /* how often a page had come since pages_find() */
 };
 
 #define TD_PAGE_DEAD 1u
+/* After so many the page that `more` says is there is held to be none. */
+#define TD_MISSED_MAX 4
 
 /* Even and not 0, so never TD_PAGE_DEAD. */
 static __always_inline __u32 page_token(void)
@@ -71,11 +74,12 @@ static __always_inline bool page_is_named(const struct td_fqdn *page, const stru
 
 /*
  * Under the lock: clears `dead` of our own new pages and leaves out pages that are dead. False when page
- * 0 itself is not: nothing is held still then.
+ * 0 itself is, or when a living page has come since pages_find(): not all is held still then.
  */
-static __always_inline bool pages_hold(struct pages *pages, const struct page_holder *holder)
+static __always_inline bool pages_hold(struct pages *pages, struct page_holder *holder)
 {
 	bool is_linked = true;
+	__u32 more = 0;
 
 #pragma unroll
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
@@ -96,6 +100,11 @@ static __always_inline bool pages_hold(struct pages *pages, const struct page_ho
 		WRITE_ONCE(page->dead, 0);
 		if (number > 0)
 			WRITE_ONCE(pages->page[number - 1]->more, 1);
+		more = page->more;
+	}
+	if (more && holder->missed < TD_MISSED_MAX) {
+		holder->missed++;
+		return false;
 	}
 	return pages->page[0] != NULL;
 }
