@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* What goes with a slot of `fqdn` that is removed: counts, the pair in the order, the use of the address; and the slot of a victim. */
+/* Removal of a slot of `fqdn` with what belongs to it: counts, the pair in the order, the use of the address; and of the slot of a victim. */
 #ifndef TANDEM_FORGET_H
 #define TANDEM_FORGET_H
 
