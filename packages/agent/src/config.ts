@@ -144,11 +144,12 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       intOption({
         group: 'Datapath',
         description:
-          'UDP ports of tunnels (VXLAN, Geneve, FOU) on nodes: pods may not send to them. Ports of tunnel interfaces of this node are closed too.',
+          'UDP ports of tunnels (VXLAN, Geneve, FOU) on nodes: pods may not send to them. Ports of tunnel interfaces of this node are closed too. Add ports beyond the default ones to net.ipv4.ip_local_reserved_ports of each node, so that no DNS query is sent from one: its answer would be dropped.',
         min: 1,
         max: 65_535,
       }),
-      // VXLAN (RFC 7348; flannel and Linux; Weave; Submariner; Antrea's STT is TCP), Geneve (RFC 8926), FOU of kube-router.
+      // VXLAN (RFC 7348; flannel and Linux; Weave; Submariner; Antrea's STT is TCP), Geneve (RFC 8926), FOU of kube-router. From these no query
+      // is sent (packages/dns-sockets/native/upstream.c).
       { default: [4789, 8472, 6784, 4800, 6081, 5555], itemsMax: 64 },
     ),
     tcpConnectsPerSecond: intOption({

@@ -25,6 +25,17 @@ enum {
 	DRAIN_MAX      = 64,  /* datagrams queued between bind and connect */
 };
 
+/*
+ * Ports that are never drawn. Pods may not send to the tunnel ports of nodes, whatever for, so an answer of a DNS pod to one is dropped.
+ * At the others drivers and programs of nodes may begin to listen, and a socket of ours would keep them out.
+ */
+static const uint16_t never_drawn[] = {
+	/* Tunnels: the default of the agent's option tunnelPorts. */
+	4789, 8472, 6784, 4800, 6081, 5555,
+	/* OpenVPN, L2TP, GTP, BFD, IPsec, VXLAN-GPE, mDNS, Weave, memberlist, ZeroTier, Tailscale, WireGuard (Calico, Cilium) */
+	1194, 1701, 2152, 3784, 3785, 4784, 4500, 4790, 5353, 6783, 7946, 9993, 41641, 51820, 51821, 51871,
+};
+
 struct upstream {
 	uint8_t address[16];
 	uint16_t port;
@@ -46,7 +57,12 @@ static bool is_reserved(const struct reserved_ports *reserved, uint16_t port)
 	return reserved->bits[port / 64] >> (port % 64) & 1;
 }
 
-/* "8080,9148-9150" of this process's network namespace; unreadable counts as none reserved. */
+static void reserve(struct reserved_ports *reserved, unsigned long port)
+{
+	reserved->bits[port / 64] |= 1ull << (port % 64);
+}
+
+/* never_drawn, and "8080,9148-9150" of this process's network namespace; unreadable counts as none. */
 static void read_reserved_ports(struct reserved_ports *reserved)
 {
 	char text[4096];
@@ -54,6 +70,8 @@ static void read_reserved_ports(struct reserved_ports *reserved)
 		      O_RDONLY | O_CLOEXEC);
 
 	memset(reserved, 0, sizeof *reserved);
+	for (size_t i = 0; i < sizeof never_drawn / sizeof *never_drawn; i++)
+		reserve(reserved, never_drawn[i]);
 	if (fd < 0)
 		return;
 	ssize_t length = read(fd, text, sizeof text - 1);
@@ -67,7 +85,7 @@ static void read_reserved_ports(struct reserved_ports *reserved)
 		if (*next == '-')
 			last = strtoul(next + 1, &next, 10);
 		for (unsigned long port = first; port <= last && port < 65536; port++)
-			reserved->bits[port / 64] |= 1ull << (port % 64);
+			reserve(reserved, port);
 		if (*next == ',')
 			next++;
 	}

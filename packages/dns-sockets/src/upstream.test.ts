@@ -36,37 +36,7 @@ describe('createUpstreamUdp', () => {
   });
 
   test('reserved ports are left alone', () => {
-    // In a network namespace of its own, where all but 500 ports are reserved.
-    const script = `
-      import { createUpstreamUdp } from '${new URL('./upstream.ts', import.meta.url).href}';
-      import { localPort } from '${new URL('./fd.ts', import.meta.url).href}';
-      const ports = [];
-      for (let i = 0; i < 40; i++) {
-        try {
-          ports.push(localPort(createUpstreamUdp({ address: Uint8Array.of(0,0,0,0,0,0,0,0,0,0,255,255,127,0,0,1), port: 53 })));
-        } catch (error) {
-          ports.push(error.errnoName);
-        }
-      }
-      console.log(JSON.stringify(ports));`;
-    const result = spawnSync(
-      'unshare',
-      [
-        '--net',
-        'sh',
-        '-c',
-        'ip link set lo up && echo 1024-39999,40500-65535 > /proc/sys/net/ipv4/ip_local_reserved_ports && exec "$0" "$@"',
-        process.execPath,
-        '--conditions=@tandem/source',
-        '--input-type=module',
-        '-e',
-        script,
-      ],
-      { encoding: 'utf8', timeout: 20_000 },
-    );
-    assert.equal(result.status, 0, result.stderr);
-    const ports = JSON.parse(result.stdout) as (number | string)[];
-    assert.equal(ports.length, 40);
+    const ports = portsOf('1024-39999,40500-65535', 40);
     let bound = 0;
     for (const port of ports) {
       if (port === 'EADDRINUSE') continue; // 256 draws found none of the 500
@@ -74,6 +44,12 @@ describe('createUpstreamUdp', () => {
       bound += 1;
     }
     assert.ok(bound > 10, `${bound} bound`);
+  });
+
+  test('no query is sent from a tunnel port of nodes, to which no pod may answer', () => {
+    // All others are reserved. Of 1,500 times 256 draws about 35 would find one of the six.
+    const ports = portsOf(allBut([4789, 4800, 5555, 6081, 6784, 8472]), 1500);
+    assert.deepEqual(new Set(ports), new Set(['EADDRINUSE']));
   });
 
   test('a source address is used, a wrong family is not', async () => {
@@ -110,3 +86,49 @@ describe('createUpstreamUdp', () => {
     assert.equal(openSockets(), before);
   });
 });
+
+/** Ports from 1024 on, as the kernel's list has them, without these, which ascend. */
+function allBut(ports: readonly number[]): string {
+  const ends = [1023, ...ports, 65_536];
+  return ends
+    .slice(1)
+    .map((port, i) => `${ends[i]! + 1}-${port - 1}`)
+    .join(',');
+}
+
+/** Ports of so many sockets, or why there is none, in a network namespace of its own with these reserved. */
+function portsOf(reserved: string, count: number): (number | string)[] {
+  const script = `
+    import { createUpstreamUdp } from '${new URL('./upstream.ts', import.meta.url).href}';
+    import { closeFd, localPort } from '${new URL('./fd.ts', import.meta.url).href}';
+    const ports = [];
+    for (let i = 0; i < ${count}; i++) {
+      try {
+        const fd = createUpstreamUdp({ address: Uint8Array.of(0,0,0,0,0,0,0,0,0,0,255,255,127,0,0,1), port: 53 });
+        ports.push(localPort(fd));
+        closeFd(fd);
+      } catch (error) {
+        ports.push(error.errnoName);
+      }
+    }
+    console.log(JSON.stringify(ports));`;
+  const result = spawnSync(
+    'unshare',
+    [
+      '--net',
+      'sh',
+      '-c',
+      `ip link set lo up && echo ${reserved} > /proc/sys/net/ipv4/ip_local_reserved_ports && exec "$0" "$@"`,
+      process.execPath,
+      '--conditions=@tandem/source',
+      '--input-type=module',
+      '-e',
+      script,
+    ],
+    { encoding: 'utf8', timeout: 20_000 },
+  );
+  assert.equal(result.status, 0, result.stderr);
+  const ports = JSON.parse(result.stdout) as (number | string)[];
+  assert.equal(ports.length, count);
+  return ports;
+}

@@ -23,8 +23,8 @@ export interface UpstreamUdpOptions {
 
 /**
  * A connected UDP socket on a port drawn uniformly by the kernel's random generator from
- * 1024..65535 without net.ipv4.ip_local_reserved_ports (RFC 5452 section 9.2). Datagrams that
- * arrived before it was connected are gone. Path MTU discovery is off (IP_PMTUDISC_OMIT).
+ * 1024..65535 without net.ipv4.ip_local_reserved_ports (RFC 5452 section 9.2) and the ports of
+ * tunnels and some other services of nodes (native/upstream.c). Datagrams that arrived before it was connected are gone. Path MTU discovery is off (IP_PMTUDISC_OMIT).
  *
  * @returns the fd; ours until `closeFd`; for `UdpLoop.add(fd, 'connected')`
  * @throws DnsSocketError: ENETUNREACH (no route), EADDRINUSE (no free port in 256 draws), EPERM (the last of them was refused)
