@@ -122,6 +122,12 @@ export const extensionGraceShare = 4;
  */
 export const learnPairsOrdinary = 16;
 export const learnPairsPerSecondMax = 8192;
+/**
+ * Time after which a refused address may be written again: a node that is gone leaves its address to others. Pairs of which that is
+ * remembered; further ones wait until their expiry moves.
+ */
+export const refusedAddressSeconds = 60;
+export const refusedPairsMax = 1024;
 /** Seconds; RFC 8767 suggests a week as the cap of any TTL. */
 export const ttlSecondsMax = 604_800;
 

@@ -28,6 +28,7 @@ interface Asked {
   readonly nameHash?: number;
   readonly isTrusted?: boolean;
   readonly policyId?: number;
+  readonly ttlSeconds?: number;
 }
 
 /** Member `index`, as its DNS worker learns. */
@@ -57,11 +58,11 @@ class Member {
     nowSeconds: number,
     namespace: number = namespaceId,
     select: PolicyTables['selectorsOf'] = selectOne,
-    { nameHash = 1, isTrusted = true, policyId = 1 }: Asked = {},
+    { nameHash = 1, isTrusted = true, policyId = 1, ttlSeconds = ttl }: Asked = {},
   ): number {
     const reply = this.#reply;
     reply.addressCount = texts.length;
-    reply.ttls.fill(ttl);
+    reply.ttls.fill(ttlSeconds);
     reply.types.fill(1);
     const tables = { selectorsOf: select };
     const words = new Uint32Array(
@@ -239,6 +240,19 @@ test('the name caches get an address for each namespace and scope in which it wa
   assert.deepEqual([taught(4, {}), taught(4, {})], [1, 0], 'another namespace');
   const other = { ...own, policyId: 2 };
   assert.deepEqual([taught(namespaceId, other), taught(namespaceId, other)], [1, 0]);
+});
+
+test('an address that was refused is written again after a while, though its expiry did not move', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const end = 5000;
+  const refusedAt = (nowSeconds: number): number => {
+    const asked = { ttlSeconds: end - nowSeconds };
+    member.answers(['127.0.0.1'], nowSeconds, namespaceId, selectOne, asked);
+    return member.count('learnRefusedAddress');
+  };
+  const times = [1000, 1001, 1059, 1060, 1061, 1119, 1120];
+  assert.deepEqual(times.map(refusedAt), [1, 1, 1, 2, 2, 2, 3]);
 });
 
 test('of large answers that no selector wants the name caches get a bounded number of addresses a second', () => {

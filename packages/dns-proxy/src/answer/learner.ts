@@ -14,7 +14,12 @@ import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
-import { extensionGraceShare, learnPairsOrdinary } from '../limits.ts';
+import {
+  extensionGraceShare,
+  learnPairsOrdinary,
+  refusedAddressSeconds,
+  refusedPairsMax,
+} from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import { type KernelWriter, learnBatchMax } from './kernel-writer.ts';
 import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
@@ -39,6 +44,14 @@ export interface LearnerOptions {
   readonly knownPairs?: number;
 }
 
+/** A pair whose address the kernel refused. */
+interface RefusedPair {
+  readonly address: Uint32Array;
+  readonly selector: number;
+  readonly owner: number;
+  readonly atSeconds: number;
+}
+
 export class Learner {
   readonly #writer: KernelWriter;
   readonly #counters: Float64Array;
@@ -61,6 +74,9 @@ export class Learner {
   /** Per request of the batch: 1 if the pair is new to this member, and whose it is; 0: an offer. */
   readonly #isNew = new Uint8Array(learnBatchMax);
   readonly #owners = new Uint32Array(learnBatchMax);
+  /** Oldest first. */
+  readonly #refusedPairs: RefusedPair[] = [];
+  #nowSeconds = 0;
   #removalsSeen = 0;
   #mustForgetNames = false;
   #namesForgottenAt = 0;
@@ -113,6 +129,8 @@ export class Learner {
       this.#mustForgetNames = false;
       this.#namesForgottenAt = nowSeconds;
     }
+    this.#nowSeconds = nowSeconds;
+    this.#forgetRefused();
     const offered = this.#offered;
     const found = tables.selectorsOf(
       acceptSet,
@@ -211,17 +229,32 @@ export class Learner {
 
   #refused(i: number, result: number): void {
     const writer = this.#writer;
+    const at = writer.wordOf(i);
+    const selector = writer.selectorOf(i);
+    const owner = this.#owners[i]!;
     if (result === tdLearnResult.REFUSED_ADDRESS) {
-      // Stays known: it will be refused for ever, and asking again would be a write per answer.
+      // Stays known for a while: asking again at once would be a write per answer.
       this.#count(counter.learnRefusedAddress);
+      if (this.#refusedPairs.length === refusedPairsMax) return;
+      const address = writer.words.slice(at, at + 4);
+      this.#refusedPairs.push({ address, selector, owner, atSeconds: this.#nowSeconds });
       return;
     }
-    const owner = this.#owners[i]!;
-    this.#known.forget(writer.words, writer.wordOf(i), writer.selectorOf(i), owner);
+    this.#known.forget(writer.words, at, selector, owner);
     if (owner === 0) this.#count(counter.learnRefusedOffers);
     else if (result === tdLearnResult.REFUSED_SELECTORS) this.#count(counter.learnRefusedSelectors);
     else if (result === tdLearnResult.REFUSED_FULL) this.#count(counter.learnRefusedFull);
     else this.#count(counter.learnRefusedQuota);
+  }
+
+  /** Addresses that were refused long ago may be no longer the cluster's. */
+  #forgetRefused(): void {
+    const before = this.#nowSeconds - refusedAddressSeconds;
+    for (let [pair] = this.#refusedPairs; pair !== undefined; [pair] = this.#refusedPairs) {
+      if (pair.atSeconds > before) return;
+      this.#known.forget(pair.address, 0, pair.selector, pair.owner);
+      this.#refusedPairs.shift();
+    }
   }
 
   #count(index: number): void {
