@@ -72,6 +72,7 @@ static __always_inline long change_take_place(struct change *change)
 		return TD_AGAIN;
 	}
 	bpf_loop(TD_VICTIM_ATTEMPTS, victim_attempt, &victim, 0);
+	pages_pack(&victim.addr);
 	change->evicted++;
 	return TD_AGAIN;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* Removal of a slot of `fqdn` with what belongs to it: counts, the pair in the order, the use of the address; and of the slot of a victim. */
+/* The end of a slot of `fqdn`: its counts, its pair in the order, the use of its address; and the slot of a victim. */
 #ifndef TANDEM_FORGET_H
 #define TANDEM_FORGET_H
 
@@ -45,7 +45,7 @@ __noinline int slot_forget(const struct pair_name *name, __u32 word, bool is_las
 
 /*
  * The victim's slot, unless it names another pair by now. Its place in the order is taken already. 0: a page had come, ask
- * again.
+ * again. The caller packs the address: the longest chain of calls has no room for that here.
  */
 __noinline int victim_remove(const struct pair_name *victim)
 {
@@ -79,8 +79,6 @@ __noinline int victim_remove(const struct pair_name *victim)
 	bpf_spin_unlock(&first->lock);
 	if (is_empty)
 		pages_delete(&pages, &holder);
-	else
-		pages_pack(&victim->addr);
 	if (is_last)
 		live_forget(&victim->addr, victim->selector);
 	quota_give_back(victim->selector);
