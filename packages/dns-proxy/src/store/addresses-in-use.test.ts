@@ -67,6 +67,27 @@ test('the latest use by any selector of the address counts, and no longer than t
   assert.deepEqual([older.passed, older.full], [0, 0]);
 });
 
+test('a pair that moves to another page between two reads is seen', () => {
+  using kernel = loadKernelMaps();
+  const { writer } = kernel;
+  const text = '203.0.113.1';
+  for (let i = 0; i < 17; i++) learn(kernel, text, now - 10, (selector + i) >>> 0);
+  use(kernel, text, now + 50, selector + 16);
+  let isMoved = false;
+  const lookupInto = (key: Uint8Array, page: Uint8Array): boolean => {
+    const isThere = kernel.fqdn.lookupInto(key, page);
+    if (isThere && !isMoved) {
+      writer.add(tdLearnOp.REMOVE, new Uint32Array(address(text).buffer), 0, selector, 0, 3, false);
+      writer.run();
+      writer.count = 0;
+      isMoved = true;
+    }
+    return isThere;
+  };
+  assert.equal(inUseOf(kernel, { fqdn: { lookupInto } }).until(address(text), 0), now + 50);
+  assert.ok(isMoved);
+});
+
 test('the sweep forgets what is past, step by step, and nothing else', () => {
   using kernel = loadKernelMaps();
   const stepEntries = 64;

@@ -65,9 +65,10 @@ export class AddressesInUse {
     for (let i = 0; i < 16; i++) key[i] = addresses[at + i]!;
     this.#useKey.set(key.subarray(0, 16));
     let latest = 0;
-    for (let number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+    // The last page first: a pair that moves meanwhile (pages_pack()) goes to a page that is read after.
+    for (let number = TD_FQDN_PAGES_MAX - 1; number >= 0; number--) {
       key[tdFqdnKey.page] = number;
-      if (!fqdn.lookupInto(key, this.#page)) break;
+      if (!fqdn.lookupInto(key, this.#page)) continue;
       for (let s = 0; s < TD_FQDN_SELECTORS_MAX; s++) {
         latest = Math.max(latest, this.#slotUntil(live, s));
       }
