@@ -71,6 +71,15 @@ test('only writing kills: a process that opens the pipe, reads it in vain and cl
   assert.deepEqual(await exited, [null, 'SIGKILL']);
 });
 
+test('a process that has armed a pipe ends with the code that it wants, whatever it has closed before', async () => {
+  for (const way of ['exit', 'exit-after-others']) {
+    // oxlint-disable-next-line no-await-in-loop -- two processes
+    const child = await startFenced(newPath(), way);
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    assert.deepEqual(await once(child, 'exit'), [7, null], way);
+  }
+});
+
 test('the writer may be in another PID namespace, the killed one in a third', async () => {
   const path = newPath();
   // Not process 1 of its own: that one is the shell.
