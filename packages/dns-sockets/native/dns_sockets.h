@@ -265,8 +265,7 @@ struct ds_env {
 	struct ds_netlink *netlinks[DS_NETLINK_MAX];
 	uint32_t netlink_generation;
 	struct ds_owned_fd *owned;
-	size_t owned_count;
-	size_t owned_capacity;
+	size_t owned_count, owned_capacity;
 	int reserve_fd; /* given up to accept and refuse a connection when fds have run out */
 	uint8_t message[DS_UNIX_MESSAGE_MAX];
 	uint8_t netlink_batch[DS_NETLINK_BATCH_BYTES];

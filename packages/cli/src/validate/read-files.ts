@@ -6,7 +6,15 @@
  * but to the end: every document that is no YAML is named, not the first alone.
  */
 
-import { readdirSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
 import {
@@ -89,19 +97,24 @@ export function readFiles(path: string, options: ReadOptions = {}): FileContents
 }
 
 function readNamed(file: string): string {
-  if (file === standardInput) return decodeManifest(readStandardInput());
-  const { size } = statSync(file);
-  if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-  return decodeManifest(readFileSync(file));
+  if (file === standardInput) return decodeManifest(readBounded(0));
+  const fd = openSync(file, 'r');
+  try {
+    const { size } = fstatSync(fd);
+    if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
+    return decodeManifest(readBounded(fd));
+  } finally {
+    closeSync(fd);
+  }
 }
 
-/** Not all of it at once: an endless file ends here. */
-function readStandardInput(): Uint8Array {
+/** Not all of it at once: an endless file ends here. A pipe or device has no size before it is read. */
+function readBounded(fd: number): Uint8Array {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
     const chunk = new Uint8Array(1 << 16);
-    const length = readSync(0, chunk);
+    const length = readSync(fd, chunk);
     if (length === 0) return Buffer.concat(chunks);
     chunks.push(chunk.subarray(0, length));
     size += length;

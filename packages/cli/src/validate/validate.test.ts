@@ -232,6 +232,8 @@ test('a bomb of aliases, a large file and an empty directory are answers', async
     const run = await cli(['policy', 'validate', '-f', directory]);
     assert.match(run.stdout, /bomb\.yaml, document 1: error\n {2}.*alias/i);
     assert.match(run.stdout, /large\.yaml: error\n {2}has \d+ bytes, the limit is/);
+    const endless = await cli(['policy', 'validate', '-f', '/dev/zero']);
+    assert.match(endless.stdout, /has over \d+ bytes, which is the limit/);
   } finally {
     rmSync(directory, { recursive: true });
   }
