@@ -29,3 +29,28 @@ test('output that a full disk does not take is a failure, said in one line', () 
 test('an error that cannot be written keeps its exit code', () => {
   assert.equal(run(['explain', 'nosuch'], 'pipe', full).status, exitCode.usage);
 });
+
+test('what stderr does not take ends no output; a full disk under both is a failure', () => {
+  const world = fileURLToPath(new URL('process.ts', import.meta.url));
+  const program = `
+    const { runAsProcess } = await import(${JSON.stringify(world)});
+    await runAsProcess(async ({ stdout, stderr, signal }) => {
+      stderr.write('a warning\\n');
+      await new Promise(setImmediate);
+      if (!signal.aborted) stdout.write('an event\\n');
+      await new Promise(setImmediate);
+      return 0;
+    });`;
+  const both = (out: number | 'pipe') =>
+    spawnSync(
+      process.execPath,
+      ['--conditions=@tandem/source', '--input-type=module', '-e', program],
+      {
+        stdio: ['ignore', out, full],
+        encoding: 'utf8',
+      },
+    );
+  const { status, stdout } = both('pipe');
+  assert.deepEqual([status, stdout], [exitCode.ok, 'an event\n']);
+  assert.equal(both(full).status, exitCode.problem);
+});

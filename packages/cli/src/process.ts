@@ -11,12 +11,15 @@ export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>):
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => abort.abort());
   }
+  let isSaid = false;
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      const isFirst = !abort.signal.aborted;
-      abort.abort();
       // `tandem observe | head`: the reader has ended, which ends the command and is no failure.
-      if (error.code === 'EPIPE' || !isFirst || stream === process.stderr) return;
+      if (error.code === 'EPIPE') abort.abort();
+      // What stderr does not take is lost: the output goes on without it.
+      if (error.code === 'EPIPE' || stream === process.stderr || isSaid) return;
+      isSaid = true;
+      abort.abort();
       // A full disk: half of the output must not look like all of it.
       process.exitCode = exitCode.problem;
       process.stderr.write(`the output cannot be written: ${error.message}\n`);

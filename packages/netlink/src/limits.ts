@@ -16,8 +16,8 @@ export const readAttemptsMax = 3;
 /** Delay after a first change, with which further changes are reported together. */
 export const settleMs = 20;
 /**
- * Readings of tables that changed take at most a fifth of the time: the kernel lists under a lock that those wait for who change them. The pause after
- * one that took long is bounded, because changes are seen that much later.
+ * Pause after a reading of tables, as a multiple of the time that it took, and its bound in ms: the kernel lists tables under the lock of RTNL, for
+ * which CNI plugins wait. Changes are seen that much later.
  */
 export const readPauseFactor = 4;
 export const readPauseMaxMs = 100;

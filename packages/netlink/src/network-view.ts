@@ -102,8 +102,8 @@ export class NetworkView implements Disposable {
   }
 
   /**
-   * `state` then has the kernel's state of before the call, of this kind. Unlike `refresh` it asks the kernel nothing, unless it must: what
-   * changed is queued as notices. A request would wait for the lock of RTNL, which CNI plugins hold while many pods start.
+   * Brings this kind of `state` up to the kernel's state of before the call. Unlike `refresh` it asks the kernel only where notices do not say
+   * enough: what changed is queued as notices. A request would wait for the lock of RTNL, which CNI plugins hold while many pods start.
    */
   async catchUp(kind: Exclude<NetworkKind, 'routes' | 'rules'>): Promise<void> {
     const isAll = this.#socket.receive();
@@ -164,8 +164,9 @@ export class NetworkView implements Disposable {
     return this.#settling;
   }
 
+  /** Rest of the pause. Timers count whole milliseconds: one that came early would wait for `settleMs` again. */
   get #pauseMs(): number {
-    return this.#pausedUntilMs - performance.now();
+    return Math.ceil(this.#pausedUntilMs - performance.now()) + 1;
   }
 
   async #readAndTell(): Promise<void> {

@@ -37,7 +37,7 @@ export function classifyDevices(
 ): ClassifiedDevices {
   const podBridges = new Set(options.podBridges);
   const links = [...state.links.values()];
-  // Asked once of each: the answer is the kernel's.
+  // Once for each: `isOfPod` asks the kernel.
   const ofPods = new Set(links.filter(({ ifindex }) => isOfPod(ifindex)));
   for (const { master: bridge } of ofPods) {
     const master = state.links.get(bridge);

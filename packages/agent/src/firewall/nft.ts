@@ -63,11 +63,14 @@ export function parseNft(
   return [...chains.values()];
 }
 
-/** nft 1.0.6 writes a text of its memory for the flag `owner`; the other flag is `dormant`. */
+/**
+ * nft 1.0.6 writes a text of its memory for the flag `owner`. A table with `persist` alone outlived its owner (Linux 6.9): everybody may
+ * change it.
+ */
 function isOwned(table: Json): boolean {
   const flags = member(table, 'flags');
   const all: readonly Json[] = Array.isArray(flags) ? flags : [flags];
-  return all.some((flag) => flag !== undefined && flag !== 'dormant');
+  return all.some((flag) => flag !== undefined && flag !== 'dormant' && flag !== 'persist');
 }
 
 function familiesOf(family: string): readonly AddressFamily[] {

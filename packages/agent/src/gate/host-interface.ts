@@ -13,7 +13,7 @@ export type InterfaceView = Pick<NetworkView, 'state' | 'catchUp'> & {
 
 /**
  * The host side of the pod's veth: the one whose other end, in another namespace, has the pod's MAC address. Null:
- * none is, or several are. `view` has what was so before the call.
+ * none is, or several are. `view` has caught up before.
  */
 export async function hostInterface(
   { hostInterfaces, podMac }: SandboxNetwork,
