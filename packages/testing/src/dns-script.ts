@@ -44,8 +44,8 @@ export interface ReplySpec {
   readonly raw?: string;
   /** TCP only: closes the connection instead of answering. */
   readonly close?: boolean;
-  /** TCP only: sends half of the message, then resets the connection. */
-  readonly reset?: boolean;
+  /** TCP only: sends half of the message, then resets the connection; 'answered': after its first answer there, or 500 ms. */
+  readonly reset?: boolean | 'answered';
 }
 
 export interface DnsRule {
@@ -87,8 +87,8 @@ export interface Reply {
   readonly delayMs: number;
   /** null: close the connection. */
   readonly bytes: Uint8Array | null;
-  /** The connection is reset in the middle of the message. */
-  readonly hasReset: boolean;
+  /** The connection is reset in the middle of the message; 'answered': after its first answer, or 500 ms. */
+  readonly reset: boolean | 'answered';
 }
 
 export const typeNumbers: Readonly<Record<RecordSpec['type'], number>> = {
@@ -149,7 +149,7 @@ export class DnsScript {
     return (rule.replies ?? [{}]).map((reply) => ({
       delayMs: reply.delayMs ?? 0,
       bytes: reply.close === true ? null : buildReply(rule, reply, question, transport),
-      hasReset: reply.reset === true,
+      reset: reply.reset ?? false,
     }));
   }
 }

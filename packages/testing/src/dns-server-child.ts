@@ -16,6 +16,8 @@ const seenMax = 200_000;
 const connectionBytesMax = 1 << 20;
 /** Queries wait while a busy machine gives this process no time; the default holds some 300. */
 const receiveBufferBytes = 4 << 20;
+/** What `reset: 'answered'` waits for another answer. */
+const answerWaitMs = 500;
 
 let script = new DnsScript([]);
 let seen: SeenQuery[] = [];
@@ -87,6 +89,7 @@ async function serveUdp(address: string, port: number): Promise<void> {
 
 async function serveTcp(address: string, port: number): Promise<void> {
   const server = createServer((socket) => {
+    const state: ConnectionState = { answered: 0, waiting: null };
     socket.on('error', () => socket.destroy());
     readMessages(socket, (message) => {
       onQuery(message, {
@@ -94,7 +97,7 @@ async function serveTcp(address: string, port: number): Promise<void> {
         from: socket.remoteAddress ?? '',
         fromPort: socket.remotePort ?? 0,
         to: address,
-        reply: (reply) => replyByTcp(socket, reply),
+        reply: (reply) => replyByTcp(socket, state, reply),
       });
     });
   });
@@ -115,16 +118,31 @@ function readMessages(socket: Socket, onMessage: (message: Uint8Array) => void):
   });
 }
 
-function replyByTcp(socket: Socket, { bytes, hasReset }: Reply): void {
+interface ConnectionState {
+  answered: number;
+  /** Half of it is sent, and the connection reset, with the first answer. */
+  waiting: Uint8Array | null;
+}
+
+function replyByTcp(socket: Socket, state: ConnectionState, { bytes, reset }: Reply): void {
   if (bytes === null) {
     socket.destroy();
-  } else if (hasReset) {
-    // The length is that of the whole message.
-    writeMessage(socket, bytes, bytes.length >> 1);
-    socket.resetAndDestroy();
+  } else if (reset === 'answered' && state.answered === 0) {
+    state.waiting = bytes;
+    setTimeout(resetIn, answerWaitMs, socket, bytes);
+  } else if (reset !== false) {
+    resetIn(socket, bytes);
   } else {
     writeMessage(socket, bytes);
+    state.answered += 1;
+    if (state.waiting !== null) resetIn(socket, state.waiting);
   }
+}
+
+/** Resets in the middle of a message; its length is that of the whole. */
+function resetIn(socket: Socket, bytes: Uint8Array): void {
+  writeMessage(socket, bytes, bytes.length >> 1);
+  socket.resetAndDestroy();
 }
 
 function writeMessage(socket: Socket, bytes: Uint8Array, sent = bytes.length): void {
