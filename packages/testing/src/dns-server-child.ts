@@ -16,7 +16,7 @@ const seenMax = 200_000;
 const connectionBytesMax = 1 << 20;
 /** Queries wait while a busy machine gives this process no time; the default holds some 300. */
 const receiveBufferBytes = 4 << 20;
-/** What `reset: 'answered'` waits for another answer. */
+/** Time that `reset: 'answered'` gives another answer to come first. */
 const answerWaitMs = 500;
 
 let script = new DnsScript([]);
