@@ -18,7 +18,7 @@ fail() {
 packages_build=(gcc binutils make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
-packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython systemd zsh fish)
+packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython systemd zsh fish dbus-daemon python3-firewall python3-nftables)
 packages_kernels=(qemu-system-x86 busybox-static kmod xz-utils zstd debian-archive-keyring)
 packages_cluster=(containerd runc containernetworking-plugins conntrack socat ethtool busybox-static openssl prometheus skopeo)
 packages_bench=(dnsmasq-base dnsdist unbound)
@@ -73,6 +73,17 @@ setup_clang() {
 		fi
 	done
 	fail "no clang 16 to 19 in the archive"
+}
+
+# Unpacked: as an installed package it would guard this machine from its next boot on.
+setup_firewalld() {
+	[ -x .tools/firewalld/usr/sbin/firewalld ] && return
+	say "unpacking firewalld to .tools/"
+	local directory=.tools/firewalld.new
+	rm -rf "$directory" && mkdir -p "$directory"
+	(cd "$directory" && apt-get download -qq firewalld >/dev/null 2>&1 && dpkg-deb -x firewalld_*.deb .) ||
+		fail "apt-get download firewalld failed: is Debian's archive reachable?"
+	rm -rf .tools/firewalld && mv "$directory" .tools/firewalld
 }
 
 # Compilers that only the long tier needs: heavy, and any version will do.
@@ -192,7 +203,10 @@ setup() {
 	apt_install "${packages_build[@]}" "${packages_run[@]}"
 	case "$1" in
 	demo) apt_install "${packages_demo[@]}" ;;
-	test | setup) apt_install "${packages_test[@]}" ;;
+	test | setup)
+		apt_install "${packages_test[@]}"
+		setup_firewalld
+		;;
 	bench) apt_install "${packages_bench[@]}" ;;
 	cluster) apt_install "${packages_cluster[@]}" ;;
 	images) setup_cross_compiler "$@" ;;

@@ -3,8 +3,9 @@
 
 /** The rules of `iptables-save` and `ip6tables-save` (iptables-extensions(8)). As nft.ts: unknown is unknown. */
 
+import { parsePrefix } from '@tandem/core/net/ip';
 import type { AddressFamily, Chain, DnsPacket, MarkUse, Rule, RuleVerdict, Tri } from './rule.ts';
-import { allBits, allOf, matchMark, negated } from './rule.ts';
+import { allBits, allOf, matchAddress, matchMark, negated } from './rule.ts';
 
 const filterHooks: Readonly<Record<string, string>> = {
   INPUT: 'input',
@@ -111,6 +112,13 @@ function readOption(
       return;
     case '-p':
       return add(({ protocol }) => value === protocol);
+    case '-s':
+    case '-d': {
+      const prefix = parsePrefix(value);
+      return add(({ sources, destinations }) =>
+        prefix === null ? null : matchAddress(option === '-s' ? sources : destinations, [prefix]),
+      );
+    }
     case '--dport':
     case '--dports':
       return add(({ destinationPort }) => isPortOf(value, destinationPort));

@@ -6,8 +6,9 @@
  * unknown, never true or false.
  */
 
+import { hostPrefix, type Prefix, parseAddress, parsePrefix } from '@tandem/core/net/ip';
 import type { AddressFamily, Chain, DnsPacket, MarkUse, Rule, RuleVerdict, Tri } from './rule.ts';
-import { allBits, allOf, matchMark, negated } from './rule.ts';
+import { allBits, allOf, matchAddress, matchMark, negated } from './rule.ts';
 
 type Json = unknown;
 type Fields = Readonly<Record<string, Json>>;
@@ -153,7 +154,12 @@ function compare(left: Json, right: Json, packet: DnsPacket): Tri {
   const payload = member(left, 'payload');
   const [protocol, field] = [member(payload, 'protocol'), member(payload, 'field')];
   if (typeof protocol !== 'string') return null;
-  if (protocol === 'ip' || protocol === 'ip6') return protocol === packet.family ? null : false;
+  if (protocol === 'ip' || protocol === 'ip6') {
+    if (protocol !== packet.family) return false;
+    const addresses = { saddr: packet.sources, daddr: packet.destinations }[String(field)] ?? [];
+    const prefixes = prefixesOf(right);
+    return prefixes === null ? null : matchAddress(addresses, prefixes);
+  }
   if (protocol !== 'th' && protocol !== packet.protocol) return false;
   const port = { sport: packet.sourcePort, dport: packet.destinationPort }[String(field)] ?? null;
   return port === null ? null : isOneOf(right, port);
@@ -168,6 +174,18 @@ function isOneOf(right: Json, value: string | number): boolean {
   const range = member(right, 'range');
   if (!Array.isArray(range) || typeof value !== 'number') return false;
   return value >= Number(range[0]) && value <= Number(range[1]);
+}
+
+/** Addresses and prefixes of a right side; null: it has something else. */
+function prefixesOf(right: Json): readonly Prefix[] | null {
+  const items = member(right, 'set') ?? right;
+  const prefixes = (Array.isArray(items) ? items : [items]).map((item: Json) => {
+    const prefix = member(item, 'prefix');
+    if (isFields(prefix)) return parsePrefix(`${String(prefix['addr'])}/${String(prefix['len'])}`);
+    const address = typeof item === 'string' ? parseAddress(item) : null;
+    return address === null ? null : hostPrefix(address);
+  });
+  return prefixes.every((prefix) => prefix !== null) ? prefixes : null;
 }
 
 const isMark = (value: Json): boolean => member(member(value, 'meta'), 'key') === 'mark';

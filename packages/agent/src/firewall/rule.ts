@@ -6,6 +6,8 @@
  * packet match, what becomes of it then, and which bits of the mark the rule looks at or changes.
  */
 
+import { type Prefix, prefixContains } from '@tandem/core/net/ip';
+
 /** Null: the rule alone does not decide it. */
 export type Tri = boolean | null;
 
@@ -54,6 +56,9 @@ export interface DnsPacket {
   /** Its bits under `markMask`; the others are not known. */
   readonly mark: number;
   readonly markMask: number;
+  /** 16 bytes each, of its family: it has one of these. Empty: not known. */
+  readonly sources: readonly Uint8Array[];
+  readonly destinations: readonly Uint8Array[];
   /** Null: not known. */
   readonly sourcePort: number | null;
   readonly destinationPort: number | null;
@@ -71,6 +76,15 @@ export function matchMark(
 ): Tri {
   const unknown = (mask & ~packet.markMask) >>> 0;
   return unknown === 0 ? isWanted((packet.mark & mask) >>> 0) : null;
+}
+
+/** Whether all of the possible addresses are in one of the prefixes, or none is; null: some are, or they are not known. */
+export function matchAddress(addresses: readonly Uint8Array[], prefixes: readonly Prefix[]): Tri {
+  const isIn = (address: Uint8Array): boolean =>
+    prefixes.some((prefix) => prefixContains(prefix, address));
+  if (addresses.length === 0) return null;
+  if (addresses.every(isIn)) return true;
+  return addresses.some(isIn) ? null : false;
 }
 
 /** All must hold. */

@@ -7,6 +7,7 @@
  */
 
 import type { AddressFamily, Chain, DnsPacket } from '@tandem/agent/firewall/rule';
+import { isIpv4 } from '@tandem/core/net/ip';
 import { dnsPort } from '@tandem/core/policy/dns/dns-servers';
 import { type Passage, passagesAt } from '../firewall/verdict.ts';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
@@ -17,7 +18,9 @@ import { hex } from './system.ts';
 interface DnsPath {
   readonly what: string;
   readonly hook: 'input' | 'output';
-  readonly packet: Omit<DnsPacket, 'family' | 'protocol'>;
+  readonly packet: Omit<DnsPacket, 'family' | 'protocol' | 'sources' | 'destinations'>;
+  /** End of the packet that has the address of a pod; null: neither. */
+  readonly podIs: 'sources' | 'destinations' | null;
   /** The condition in the words of nft. */
   readonly nft: string;
   /** Texts of iptables, for each rule. */
@@ -32,6 +35,7 @@ export const checkFirewall: Check = (context) => {
   const steered: DnsPath = {
     what: 'steered queries',
     hook: 'input',
+    podIs: 'sources',
     packet: {
       ...{ mark, markMask: mark, sourcePort: null, destinationPort: port },
       state: 'untracked',
@@ -42,6 +46,7 @@ export const checkFirewall: Check = (context) => {
   const replies: DnsPath = {
     what: 'replies to pods',
     hook: 'output',
+    podIs: 'destinations',
     packet: { ...unmarked, sourcePort: port, destinationPort: null, state: 'untracked' },
     nft: `meta l4proto { tcp, udp } th sport ${port}`,
     iptables: [`-p udp --sport ${port}`, `-p tcp --sport ${port}`],
@@ -49,6 +54,7 @@ export const checkFirewall: Check = (context) => {
   const sent: DnsPath = {
     what: 'queries that Tandem sends to DNS servers for pods',
     hook: 'output',
+    podIs: null,
     packet: { ...unmarked, sourcePort: null, destinationPort: dnsPort, state: 'new' },
     nft: `meta l4proto { tcp, udp } th dport ${dnsPort}`,
     iptables: [`-p udp --dport ${dnsPort}`, `-p tcp --dport ${dnsPort}`],
@@ -68,14 +74,20 @@ interface Dropping {
 }
 
 function checkPaths(
-  { firewall }: DoctorContext,
+  { firewall, endpoints }: DoctorContext,
   family: AddressFamily,
   check: CheckCode,
   paths: readonly DnsPath[],
 ): CheckResult {
+  const pods = (endpoints ?? [])
+    .map(({ address }) => address)
+    .filter((address) => isIpv4(address) === (family === 'ip'));
   const dropping: Dropping[] = paths.flatMap((path) =>
     (['udp', 'tcp'] as const).flatMap((protocol) =>
-      passagesAt(path.hook, firewall.chains, { ...path.packet, family, protocol })
+      passagesAt(path.hook, firewall.chains, {
+        ...{ ...path.packet, family, protocol, sources: [], destinations: [] },
+        ...(path.podIs === null ? {} : { [path.podIs]: pods }),
+      })
         .filter(({ verdict }) => verdict === 'drop')
         .map((passage) => ({ path, passage, protocol })),
     ),
@@ -101,13 +113,16 @@ function checkPaths(
   return fail(check, `${cause} drops ${whats} (${protocols}): pods get no DNS answers`, fix);
 }
 
+/** firewalld writes its table again whenever it is reloaded, and a newer one owns it: a rule that is inserted would not stay. */
+const firewalldTable = /^nft (inet|ip|ip6) firewalld$/;
+const firewalldFix =
+  'for each pod CIDR of the cluster: firewall-cmd --permanent --zone=trusted --add-source=CIDR && firewall-cmd --reload';
+
 function fixOf(chain: Chain, paths: readonly DnsPath[]): string {
+  if (firewalldTable.test(chain.table) && chain.filterHook === 'input') return firewalldFix;
   if (!chain.isOwned) return paths.flatMap((path) => acceptCommands(chain, path)).join(' && ');
   const conditions = paths.map(({ nft }) => nft).join(', ');
-  const firewalld = paths.every(({ hook }) => hook === 'input')
-    ? '; with firewalld, for each pod CIDR of the node: firewall-cmd --permanent --zone=trusted --add-source=CIDR && firewall-cmd --reload'
-    : '';
-  return `the table belongs to the program that made it (flag owner), and nft cannot add to it: have that program accept ${conditions}${firewalld}`;
+  return `the table belongs to the program that made it (flag owner), and nft cannot add to it: have that program accept ${conditions}`;
 }
 
 /** Rules that accept the packets of the path, in the words of the firewall that drops. */

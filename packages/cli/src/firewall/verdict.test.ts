@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { parseIptablesSave } from '@tandem/agent/firewall/iptables';
 import { parseNft } from '@tandem/agent/firewall/nft';
 import type { Chain, DnsPacket, MarkUse } from '@tandem/agent/firewall/rule';
+import { parseAddress } from '@tandem/core/net/ip';
 import { Namespace } from '@tandem/testing/namespace';
 import { passagesAt } from './verdict.ts';
 
@@ -16,6 +17,8 @@ const packet: DnsPacket = {
   protocol: 'udp',
   mark: 0x1000,
   markMask: 0x3000,
+  sources: [],
+  destinations: [],
   sourcePort: null,
   destinationPort: 10_053,
   state: 'untracked',
@@ -66,6 +69,13 @@ for (const [rules, want, policy] of iptablesRows) {
   });
 }
 
+test('iptables: sources of pods', () => {
+  for (const [rule, , want] of sourceRows) {
+    const chains = parseIptablesSave(saved(`-A INPUT ${rule}`), 'ip', 'iptables');
+    assert.equal(outcome(chains, ofPods), want, rule);
+  }
+});
+
 const marksOf = (chains: readonly Chain[]): MarkUse[] =>
   chains.flatMap(({ rules }) => rules.flatMap(({ markUses }) => markUses));
 
@@ -115,6 +125,22 @@ const nftRows: readonly [rules: string, want: string][] = [
   ['counter reject', 'drop'],
 ];
 
+const ofPods: DnsPacket = {
+  ...packet,
+  sources: ['10.1.0.11', '10.1.2.3'].map((text) => parseAddress(text) ?? new Uint8Array(0)),
+};
+
+/** Rules of iptables and of nft that say the same of a packet of one of these pods. */
+const sourceRows: readonly [iptables: string, nft: string, want: string][] = [
+  ['-s 10.0.0.0/8 -j ACCEPT', 'ip saddr 10.0.0.0/8 accept', 'accept'],
+  ['-s 10.1.0.0/24 -j ACCEPT', 'ip saddr 10.1.0.0/24 accept', 'drop?'],
+  ['-s 10.2.0.0/16 -j ACCEPT', 'ip saddr 10.2.0.0/16 accept', 'drop'],
+  ['! -s 10.2.0.0/16 -j ACCEPT', 'ip saddr != 10.2.0.0/16 accept', 'accept'],
+  ['-s 10.1.0.11/32 -j ACCEPT', 'ip saddr 10.1.0.11 accept', 'drop?'],
+  ['-d 10.0.0.0/8 -j ACCEPT', 'ip daddr 10.0.0.0/8 accept', 'drop?'],
+  ['-s 10.1.0.0/16 -g fw\n-A fw -j ACCEPT', 'ip saddr { 10.1.0.11, 10.1.2.0/24 } accept', 'accept'],
+];
+
 /** As nft shows protocols where there is no /etc/protocols. */
 const byNumber = (json: string): string =>
   json.replaceAll(/("l4proto"\}\}, "right": )(\{"set": \[[^\]]*\]\}|"\w+")/g, (_, left, right) => {
@@ -150,6 +176,8 @@ ${rules}
     const numbered = JSON.parse(byNumber(shown));
     assert.equal(outcome(parseNft(numbered, () => true)), want, `${rules} by number`);
   }
+  for (const [, rule, want] of sourceRows)
+    assert.equal(outcome(await parse(rule), ofPods), want, rule);
   const marks: readonly [string, readonly MarkUse[]][] = [
     ['meta mark set 0x1', [{ kind: 'set', bits: 0xffffffff }]],
     ['meta mark set ct mark', [{ kind: 'restore', bits: 0xffffffff }]],
