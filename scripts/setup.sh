@@ -31,17 +31,20 @@ require_platform() {
 }
 
 apt_updated=
+apt_update() {
+	[ -z "$apt_updated" ] || return 0
+	say "apt-get update"
+	apt-get update -qq || fail "apt-get update failed: is Debian's archive reachable?"
+	apt_updated=1
+}
+
 apt_install() {
 	local missing=() name
 	for name in "$@"; do
 		dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
 	done
 	[ ${#missing[@]} = 0 ] && return
-	if [ -z "$apt_updated" ]; then
-		say "apt-get update"
-		apt-get update -qq || fail "apt-get update failed: is Debian's archive reachable?"
-		apt_updated=1
-	fi
+	apt_update
 	say "installing ${missing[*]}"
 	# Services that a package brings (unbound, knot, dnsdist, prometheus) must not start: the tests run their own.
 	local policy=/usr/sbin/policy-rc.d made=
@@ -62,10 +65,7 @@ setup_clang() {
 	for version in 19 18 17 16; do
 		command -v "clang-$version" >/dev/null && return
 	done
-	if [ -z "$apt_updated" ]; then
-		apt-get update -qq || fail "apt-get update failed: is Debian's archive reachable?"
-		apt_updated=1
-	fi
+	apt_update
 	for version in 19 18 17 16; do
 		if apt-cache show "clang-$version" >/dev/null 2>&1; then
 			apt_install "clang-$version"
@@ -79,11 +79,13 @@ setup_clang() {
 setup_firewalld() {
 	[ -x .tools/firewalld/usr/sbin/firewalld ] && return
 	say "unpacking firewalld to .tools/"
+	apt_update
 	local directory=.tools/firewalld.new
-	rm -rf "$directory" && mkdir -p "$directory"
-	(cd "$directory" && apt-get download -qq firewalld >/dev/null 2>&1 && dpkg-deb -x firewalld_*.deb .) ||
+	rm -rf "$directory" .tools/firewalld
+	mkdir -p "$directory"
+	(cd "$directory" && apt-get download -qq firewalld >/dev/null && dpkg-deb -x firewalld_*.deb .) ||
 		fail "apt-get download firewalld failed: is Debian's archive reachable?"
-	rm -rf .tools/firewalld && mv "$directory" .tools/firewalld
+	mv "$directory" .tools/firewalld
 }
 
 # Compilers that only the long tier needs: heavy, and any version will do.
