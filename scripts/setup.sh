@@ -83,7 +83,7 @@ setup_firewalld() {
 	local directory=.tools/firewalld.new
 	rm -rf "$directory" .tools/firewalld
 	mkdir -p "$directory"
-	(cd "$directory" && apt-get download -qq firewalld >/dev/null && dpkg-deb -x firewalld_*.deb .) ||
+	(cd "$directory" && apt-get download -qq -o APT::Sandbox::User=root firewalld >/dev/null && dpkg-deb -x firewalld_*.deb .) ||
 		fail "apt-get download firewalld failed: is Debian's archive reachable?"
 	mv "$directory" .tools/firewalld
 }
