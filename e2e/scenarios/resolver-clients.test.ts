@@ -85,6 +85,8 @@ const addresses: Readonly<Record<string, string>> = {
 };
 /** At once: more would make each other's waits longer. */
 const concurrency = 4;
+/** A lookup that takes longer has waited for an answer: no client gives up sooner. */
+const atOnceMs = 1000;
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 /** Libraries of other releases may go on at REFUSED: the table has those of Debian 12. */
 const isDebian12 = /^VERSION_ID="12"$/m.test(readFileSync('/etc/os-release', 'utf8'));
@@ -165,7 +167,11 @@ async function lookUpAll(
   const work = async (): Promise<void> => {
     for (let pair = pairs.shift(); pair !== undefined; pair = pairs.shift()) {
       const { client, name } = pair;
-      const found = await clients.lookup(node.pod(pod).namespace, client, conf, name);
+      const lookUp = (): Promise<Lookup> =>
+        clients.lookup(node.pod(pod).namespace, client, conf, name);
+      let found = await lookUp();
+      // Of a whole process it may be a wait for a CPU, which does not come twice.
+      if (!client.printsTime && found.milliseconds >= atOnceMs) found = await lookUp();
       results.set(`${client.name} ${name}`, found);
       const others = found.addresses.filter((address) => address !== addresses[name]);
       assert.deepEqual(others, [], `${client.name} ${name}`);
@@ -178,13 +184,13 @@ async function lookUpAll(
 function allowedCell(lookup: Lookup | undefined): string {
   assert.ok(lookup !== undefined);
   const found = lookup.addresses.length > 0 ? 'found' : 'not found';
-  return lookup.milliseconds < 1000 ? found : `${found}, ${seconds(lookup)}`;
+  return lookup.milliseconds < atOnceMs ? found : `${found}, ${seconds(lookup)}`;
 }
 
 function deniedCell(lookup: Lookup | undefined): string {
   assert.ok(lookup !== undefined);
   assert.deepEqual(lookup.addresses, [], 'a denied name has no address');
-  return lookup.milliseconds < 1000 ? 'at once' : seconds(lookup);
+  return lookup.milliseconds < atOnceMs ? 'at once' : seconds(lookup);
 }
 
 const seconds = ({ milliseconds }: Lookup): string => `${Math.floor(milliseconds / 1000)} s`;
