@@ -228,8 +228,14 @@ setup() {
 		command -v go >/dev/null || apt_install golang-go
 		setup_node
 		setup_workspace
-		# Only what installs Tandem waits for a build of it.
-		case " ${*:2} " in *" demo "* | *" trial "* | *" conformance "*) ;; *) return ;; esac
+		# Only what installs Tandem waits for a build of it; the other commands import the addons.
+		case " ${*:2} " in
+		*" demo "* | *" trial "* | *" conformance "*) ;;
+		*)
+			build_native packages/bpf-loader-node packages/dns-sockets
+			return
+			;;
+		esac
 	fi
 	setup_clang
 	setup_node
