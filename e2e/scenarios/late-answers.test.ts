@@ -16,9 +16,10 @@ import { ProbeError } from '@tandem/testing/probe-process';
 import { waitFor } from '@tandem/testing/wait';
 import { counterOf } from '../kit/admin.ts';
 import { bothCount, waitForCount } from '../kit/dns-counters.ts';
+import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import { type ObservedDns, observedDns } from '../kit/observed-dns.ts';
-import { clusterDns4, startStandardNode } from '../kit/standard-node.ts';
+import { clusterDns4, standardRules, startStandardNode } from '../kit/standard-node.ts';
 
 const delaysMs = [5500, 9000] as const;
 /** Long enough that the member is stopped before it. */
@@ -28,6 +29,8 @@ const slowRule = (delayMs: number, prefix = ''): DnsRule => ({
   answers: [{ type: 'A', data: '198.18.0.7' }],
   replies: [{ delayMs }],
 });
+/** Each is answered the second time that it is asked for, as by a Service whose first backend is gone. */
+const secondNames = Array.from({ length: 16 }, (_, i) => `n-${i}.second.allowed.test`);
 const pattern = [{ matchPattern: '**.allowed.test' }];
 const clusterDns = {
   toEndpoints: [{ matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'kube-system' } }],
@@ -38,7 +41,14 @@ const standard = await startStandardNode({
   rules: [
     ...[...delaysMs, takenOverMs].map((delayMs) => slowRule(delayMs)),
     { suffix: 'silent.allowed.test', replies: [] },
+    ...secondNames.map(
+      (name) => ({ name, every: 2, answers: [{ type: 'A', data: '198.18.0.7' }] }) as const,
+    ),
+    { suffix: 'second.allowed.test', replies: [] },
+    ...standardRules,
   ],
+  // Longer than a client waits below.
+  options: { 'drain-timeout': '9s' },
   policies: [
     dnsPolicy({ selects: { app: 'client' }, dns: pattern, fqdns: pattern, dnsPeers: clusterDns }),
   ],
@@ -154,6 +164,39 @@ function describeEvents(events: readonly ObservedDns[]): Record<Transport, reado
   };
   return { udp: of('udp'), tcp: of('tcp') };
 }
+
+test('what a member that drains has asked in vain is asked again after a second', async () => {
+  const { client, dns, tandem } = standard;
+  // Both members have had answers of this server.
+  for (let i = 0; i < 16; i++) {
+    await askDns(client, { server: clusterDns4, name: `n-${i}.allowed.test` });
+  }
+  const asked = async (): Promise<number> =>
+    (await dns.queries()).filter(({ name }) => secondNames.includes(name)).length;
+  const answers = secondNames.map((name) =>
+    askDns(client, { server: clusterDns4, name, timeoutMs: 5000 }),
+  );
+  await waitFor(async () => (await asked()) >= secondNames.length, {
+    what: 'the server to be asked',
+  });
+  // Nobody asks the agent any more, so nothing else shows it that the server is there.
+  tandem.signal('agent', 'SIGTERM');
+  await using load = startLoad(standard.node.pod('client').namespace, {
+    ...{
+      server: clusterDns4,
+      rate: 50,
+      seconds: 3,
+      nameFormat: 'n-%u.allowed.test',
+      nameCount: 100,
+    },
+  });
+  const rcodes = (await Promise.all(answers)).map(({ rcode }) => rcode);
+  assert.deepEqual(rcodes, Array<string>(answers.length).fill('NOERROR'));
+  await load.result;
+  await tandem.process('agent').exited;
+  await tandem.startProcess('agent');
+  await tandem.waitForMembers(['agent', 'proxy']);
+});
 
 test('the answer to a query that was taken over is delivered by the member that got it', async () => {
   const { client, dns, tandem } = standard;

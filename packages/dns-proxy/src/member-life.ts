@@ -28,7 +28,7 @@ export interface MemberLifeOptions {
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
   readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep' | 'backendsChanged'>;
-  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'readUntil'>;
+  readonly pool: Pick<UdpPool, 'drain' | 'sweep' | 'backendsChanged' | 'readUntil'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
   /** The last heartbeat of this member's former run, CLOCK_MONOTONIC ns. */
@@ -197,7 +197,7 @@ export class MemberLife {
 
   /** Leaves the group when it may; queries in flight are still answered. */
   #drain(monotonicNs: number): void {
-    const { self, tcp } = this.#o;
+    const { self, pool, tcp } = this.#o;
     if (this.#hasJoined) {
       const isFree = self.takeDrainToken(monotonicNs);
       if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
@@ -205,6 +205,7 @@ export class MemberLife {
     }
     this.#draining = 'yes';
     tcp.drain();
+    pool.drain();
     this.sweep();
   }
 }

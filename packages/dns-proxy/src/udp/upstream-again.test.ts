@@ -128,6 +128,25 @@ describe('UdpPool: queries that are asked again', () => {
     assert.equal(pool.drawAgain(handle, past, 601, pastSilentMs), proven);
   });
 
+  it('while it drains, asks again what is silent, without waiting for answers on other sockets', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const [silent = -1, other = -1] = sendOn(handle, 500, 1000);
+    pool.answered(other, 1000);
+    assert.ok(!pool.isStale(silent, silentMs), 'its server may just be slow');
+    pool.drain();
+    assert.ok(!pool.isStale(silent, 1000 + upstreamSilenceMs - 1));
+    assert.ok(pool.isStale(silent, silentMs));
+    const again = pool.drawAgain(handle, silent, 501, silentMs);
+    assert.ok(again !== -1 && again !== silent);
+    const down = pool.serverOf(
+      server.map((octet) => octet ^ 1),
+      resolver,
+      1000,
+    );
+    const [unanswered = -1] = sendOn(down, 1, 1000);
+    assert.ok(!pool.isStale(unanswered, silentMs), 'a server that never answered');
+  });
+
   it('a socket of a server that was never answered is asked again as any', () => {
     const handle = pool.serverOf(server, resolver, 0);
     const [silent = -1] = sendOn(handle, 1, 1000);

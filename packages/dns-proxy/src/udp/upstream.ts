@@ -41,6 +41,7 @@ import { wayAgain } from './way-again.ts';
 
 export class UdpPool {
   readonly #random: RandomSource;
+  #isDraining = false;
   #readUntilMs = Infinity;
   readonly #servers: UpstreamServers;
   readonly #sockets: UpstreamSockets;
@@ -245,7 +246,8 @@ export class UdpPool {
 
   /**
    * Whether queries in flight on the socket should be asked again on another: it has failed and its server had answers
-   * before, or it is silent while other sockets of its server have answers.
+   * before, or it is silent while other sockets of its server have answers. While the member drains, no other socket is asked: then a
+   * silent socket of a server that had answers before is enough.
    */
   isStale(handle: SocketHandle, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
@@ -256,9 +258,8 @@ export class UdpPool {
       // New and past redirects: conntrack may keep the way of an earlier socket with its port, if others get their answers.
       return this.#sockets.lastAnswered(server, false) !== undefined;
     }
-    return (
-      isSilent(socket, this.#readUntil(nowMs)) && socket.server.answeredMs > socket.silentSinceMs
-    );
+    const answeredMs = this.#isDraining ? 0 : socket.silentSinceMs;
+    return isSilent(socket, this.#readUntil(nowMs)) && socket.server.answeredMs > answeredMs;
   }
 
   /** Queries in flight on the socket. */
@@ -286,6 +287,11 @@ export class UdpPool {
       if (socket.isRetired && socket.inFlight <= 0) this.#sockets.close(socket);
     }
     this.#servers.sweep(nowMs);
+  }
+
+  /** No further queries come. */
+  drain(): void {
+    this.#isDraining = true;
   }
 
   /** All that came to the sockets before then has been read. */
