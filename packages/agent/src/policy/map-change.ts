@@ -46,11 +46,11 @@ export function mapChange(former: Compiled, compiled: Compiled): MapChange | nul
   }
   const classes: Entry[] = [];
   const goneClasses: Entry[] = [];
-  for (const change of compiled.classes.changesSince(former.classes)) {
-    if (change.after !== null) classes.push(entryOf(change.after));
-    else if (change.before !== null) goneClasses.push(entryOf(change.before));
-  }
-  // `changesSince` goes by a hash whose key each process draws; a schedule of the simulator must write the same in each.
+  compiled.classes.forEachChange(former.classes, (held, wanted) => {
+    if (wanted !== null) classes.push(entryOf(wanted));
+    else if (held !== null) goneClasses.push(entryOf(held));
+  });
+  // `forEachChange` goes by a hash whose key each process draws; a schedule of the simulator must write the same in each.
   classes.sort(byKey);
   goneClasses.sort(byKey);
   return { policy, classes, gonePolicy, goneClasses };

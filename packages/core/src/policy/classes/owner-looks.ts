@@ -63,9 +63,10 @@ export class OwnerLooks {
     const gone = new Set(removed.filter(([, peer]) => isMatched(peer)).map(([key]) => key));
     if (fresh.size === 0 && gone.size === 0) return { isAny, areCidrs, looks };
     for (const look of this.#looks.values()) {
-      const kept = gone.size === 0 ? look.matched : look.matched.filter((key) => !gone.has(key));
+      const isLess = gone.size > 0 && look.matched.some((key) => gone.has(key));
+      const kept = isLess ? look.matched.filter((key) => !gone.has(key)) : look.matched;
       const more = fresh.size === 0 ? [] : fresh.matching(look.owner);
-      if (kept.length === look.matched.length && more.length === 0) continue;
+      if (!isLess && more.length === 0) continue;
       this.#count(kept.length - look.matched.length + more.length);
       look.matched = more.length === 0 ? kept : [...kept, ...more].sort();
       look.contents.clear();
@@ -103,9 +104,9 @@ export class OwnerLooks {
   }
 
   forgetUnused(): void {
-    for (const [owner, look] of this.#looks) {
+    for (const look of this.#looks.values()) {
       if (look.users > 0) continue;
-      this.#looks.delete(owner);
+      this.#looks.delete(look.owner);
       this.#count(-look.matched.length);
       this.version++;
     }

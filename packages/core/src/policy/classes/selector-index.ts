@@ -49,22 +49,19 @@ export class SelectorIndex<T> {
     return found;
   }
 
-  /** Adds them to `found`. */
+  /** Adds them to `found`. Called for each label set of the cluster: it allocates no iterators. */
   match(identity: Identity, found: T[]): void {
-    const collect = (bucket: Bucket<T> | undefined): void => {
-      if (bucket === undefined) return;
-      for (const { selector, item } of bucket) {
-        if (selectorMatches(selector, identity)) found.push(item);
-      }
-    };
-    collect(this.#others);
+    collect(this.#others, identity, found);
+    if (this.#byLabel.size === 0) return;
     if (this.#byLabel.size < identity.labels.size) {
-      for (const [name, byValue] of this.#byLabel) {
+      this.#byLabel.forEach((byValue, name) => {
         const value = identity.labels.get(name);
-        if (value !== undefined) collect(byValue.get(value));
-      }
+        if (value !== undefined) collect(byValue.get(value), identity, found);
+      });
     } else {
-      for (const [name, value] of identity.labels) collect(this.#byLabel.get(name)?.get(value));
+      identity.labels.forEach((value, name) => {
+        collect(this.#byLabel.get(name)?.get(value), identity, found);
+      });
     }
   }
 
@@ -89,6 +86,13 @@ export class SelectorIndex<T> {
     let bucket = byValue.get(value);
     if (bucket === undefined) byValue.set(value, (bucket = new Set()));
     return bucket;
+  }
+}
+
+function collect<T>(bucket: Bucket<T> | undefined, identity: Identity, found: T[]): void {
+  if (bucket === undefined || bucket.size === 0) return;
+  for (const { selector, item } of bucket) {
+    if (selectorMatches(selector, identity)) found.push(item);
   }
 }
 

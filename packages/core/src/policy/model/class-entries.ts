@@ -19,7 +19,8 @@ export interface ClassEntry {
   readonly flags: number;
 }
 
-const bucketCount = 1024;
+/** A change copies the buckets of what it touches, and one array of them all: at 100,000 addresses a bucket has some 14 entries. */
+const bucketCount = 8192;
 /** A character for each octet of the address, and one for the length. */
 const keyCharacters = 17;
 const hashNumbers = wordHashNumbers(
@@ -29,12 +30,6 @@ const hashNumbers = wordHashNumbers(
 
 type Bucket = ReadonlyMap<string, ClassEntry>;
 const emptyBucket: Bucket = new Map();
-
-/** An entry that is there on one side alone, or on both with different values. */
-export interface ClassChange {
-  readonly before: ClassEntry | null;
-  readonly after: ClassEntry | null;
-}
 
 export class ClassEntries implements Iterable<ClassEntry> {
   static readonly none: ClassEntries = new ClassEntries(
@@ -59,7 +54,7 @@ export class ClassEntries implements Iterable<ClassEntry> {
       const before = bucket.get(key);
       if (entry === null ? before === undefined : isSame(before, entry)) continue;
       let copy = changed.get(index);
-      if (copy === undefined) changed.set(index, (copy = new Map(bucket)));
+      if (copy === undefined) changed.set(index, (copy = copyOf(bucket)));
       if (before === undefined) size++;
       if (entry === null) {
         copy.delete(key);
@@ -83,21 +78,32 @@ export class ClassEntries implements Iterable<ClassEntry> {
     for (const [, entry] of all) yield entry;
   }
 
-  /** In no certain order. */
-  *changesSince(former: ClassEntries): Generator<ClassChange, void, undefined> {
-    for (const [index, bucket] of this.#buckets.entries()) {
+  /**
+   * Visits each entry that is there on one side alone (null: on the other), or on both with different values; in no certain order.
+   * No iterators: they would allocate for each entry of a changed bucket.
+   */
+  forEachChange(
+    former: ClassEntries,
+    visit: (before: ClassEntry | null, after: ClassEntry | null) => void,
+  ): void {
+    for (let index = 0; index < bucketCount; index++) {
+      const bucket = this.#buckets[index] as Bucket;
       const before = former.#buckets[index] as Bucket;
       if (bucket === before) continue;
-      for (const [key, entry] of bucket) {
+      bucket.forEach((entry, key) => {
         const other = before.get(key);
-        if (!isSame(other, entry)) yield { before: other ?? null, after: entry };
-      }
-      for (const [key, entry] of before) if (!bucket.has(key)) yield { before: entry, after: null };
+        if (!isSame(other, entry)) visit(other ?? null, entry);
+      });
+      before.forEach((entry, key) => {
+        if (!bucket.has(key)) visit(entry, null);
+      });
     }
   }
 
   isEqual(other: ClassEntries): boolean {
-    return this.size === other.size && this.changesSince(other).next().done === true;
+    let changes = 0;
+    if (this.size === other.size) this.forEachChange(other, () => changes++);
+    return this.size === other.size && changes === 0;
   }
 
   static of(entries: Iterable<ClassEntry>): ClassEntries {
@@ -105,6 +111,12 @@ export class ClassEntries implements Iterable<ClassEntry> {
     for (const entry of entries) changes.set(prefixKey(entry.prefix), entry);
     return ClassEntries.none.with(changes);
   }
+}
+
+function copyOf(bucket: Bucket): Map<string, ClassEntry> {
+  const copy = new Map<string, ClassEntry>();
+  bucket.forEach((entry, key) => copy.set(key, entry));
+  return copy;
 }
 
 function isSame(left: ClassEntry | undefined, right: ClassEntry): boolean {
