@@ -135,6 +135,26 @@ test('more than a batch and more than the window hold', async () => {
   );
 });
 
+test('what a process learns last is more than a message', async () => {
+  using directory = socketDirectory();
+  const path = join(directory.path, 'sync.sock');
+  await using staying = await begin('proxy', path);
+  const count = 3000;
+  {
+    await using ending = await begin('agent', path);
+    await waitFor(() => staying.exchange.isConnected && ending.exchange.isConnected, {
+      what: 'the exchange',
+    });
+    await waitFor(() => ending.exchange.outbox.isIdle, { what: 'nothing to send' });
+    const record = dnsRecord({ name: 'last.example' });
+    for (let i = 0; i < count; i++) ending.exchange.offerDns(record, 0, record.length, true);
+    ending.exchange.tick(performance.now(), 0);
+    ending.exchange.end();
+    await delay(exchangeEndMs * patience);
+  }
+  assert.equal(staying.store.events.next, count);
+});
+
 for (const role of ['agent', 'proxy'] as const) {
   test(`what the ${role} learned last reaches the other process, also if it ends at once`, async () => {
     using directory = socketDirectory();

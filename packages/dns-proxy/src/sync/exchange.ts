@@ -166,8 +166,15 @@ export class Exchange {
     if (this.#port === port) this.#port = null;
   }
 
-  /** Ends the stream, after what was sent. */
+  /** Ends the stream, after what waits, of which the other side gets a window of batches at most. */
   end(): void {
+    // `flush` leaves the pile while pieces wait before it.
+    let sent = -1;
+    while (sent < this.outbox.lastSequence) {
+      sent = this.outbox.lastSequence;
+      this.outbox.flush();
+      this.pump();
+    }
     this.#port?.close();
     this.#port = null;
   }
