@@ -168,6 +168,7 @@ NAPI_MODULE_INIT()
 		{"tcpListen", ds_tcp_listen},
 		{"tcpAddresses", ds_tcp_addresses},
 		{"tcpReset", ds_tcp_reset},
+		{"tcpResetOnClose", ds_tcp_reset_on_close},
 		{"tickStart", ds_tick_start},
 		{"tickStop", ds_tick_stop},
 		{"clockInto", ds_clock_into},

@@ -7,7 +7,7 @@ import { type AddressInfo, connect, createServer, type Server, Socket } from 'no
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { DnsSocketError } from './errors.ts';
 import { releaseFd } from './fd.ts';
-import { type AcceptedTcp, acceptTcp, resetTcp } from './tcp-accept.ts';
+import { type AcceptedTcp, acceptTcp, resetOnClose, resetTcp } from './tcp-accept.ts';
 
 interface WithFd {
   readonly _handle: { readonly fd: number };
@@ -97,6 +97,18 @@ describe('acceptTcp', () => {
     const error = once(client, 'error');
     resetTcp(connection);
     assert.equal(((await error)[0] as NodeJS.ErrnoException).code, 'ECONNRESET');
+  });
+
+  it('a socket whose descriptor someone else closes is reset then', async () => {
+    start();
+    const client = connect(port, '127.0.0.1');
+    const { fd: connection } = await next();
+    const socket = new Socket({ fd: releaseFd(connection) });
+    resetOnClose(connection);
+    const error = once(client, 'error');
+    socket.destroy();
+    assert.equal(((await error)[0] as NodeJS.ErrnoException).code, 'ECONNRESET');
+    assert.throws(() => resetOnClose(0xffff), { errnoName: 'EBADF' });
   });
 
   it('refuses what is no listening socket', () => {

@@ -49,6 +49,14 @@ export function resetTcp(fd: number): void {
   attempt(() => native.tcpReset(fd));
 }
 
+/**
+ * Has the close of the last descriptor end the connection with RST: of what was written nothing more is sent. `fd`: any open socket;
+ * needs no descriptor of its own. @throws DnsSocketError: EBADF, ENOTSOCK
+ */
+export function resetOnClose(fd: number): void {
+  attempt(() => native.tcpResetOnClose(fd));
+}
+
 /** Null, and the descriptor closed, when the peer is gone already. */
 function describe(fd: number): AcceptedTcp | null {
   const addresses = new Uint8Array(32);

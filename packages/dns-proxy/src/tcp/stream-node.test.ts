@@ -4,10 +4,12 @@
 /** Owner of the octets of a write, over the kernel's own TCP. */
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { fstatSync, openSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
+import { promisify } from 'node:util';
 import { waitFor } from '@tandem/testing/wait';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
 import { nodeTcpSystem, socketOfFd } from './stream-node.ts';
@@ -118,6 +120,43 @@ test('of a connection that we reset nothing more is sent', async () => {
   const [error] = await ended;
   assert.equal(error.code, 'ECONNRESET');
   assert.ok(octets < 200 * length);
+});
+
+/** Prints how the client of a connection ends that is reset when the process has no descriptor left. */
+const resetWithoutDescriptors = `
+  import { connect, createServer } from 'node:net';
+  import { duplicateFd } from '@tandem/dns-sockets/fd';
+  import { nodeTcpSystem } from './stream-node.ts';
+  const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1', () => {
+    const client = connect(server.address().port, '127.0.0.1').pause();
+    client.on('error', ({ code }) => process.stdout.write(code, () => process.exit()));
+    client.on('end', () => process.stdout.write('end', () => process.exit()));
+    const nothing = () => undefined;
+    const onAccepted = (accepted) => {
+      const stream = accepted.open({ onData: nothing, onTaken: nothing, onEnd: nothing, onClose: nothing });
+      stream.write(new Uint8Array(16 << 20));
+      setImmediate(() => {
+        try { for (;;) duplicateFd(0); } catch {}
+        stream.reset();
+        client.resume();
+      });
+    };
+    nodeTcpSystem.listen(server._handle.fd, onAccepted, nothing);
+    server.close();
+  });`;
+
+test('a connection is reset, also by a process that has no descriptor left', async () => {
+  const command = ['-c', 'ulimit -n 64 && exec "$0" "$@"', process.execPath];
+  const script = [
+    '--conditions=@tandem/source',
+    '--input-type=module',
+    '-e',
+    resetWithoutDescriptors,
+  ];
+  const { stdout } = await promisify(execFile)('sh', [...command, ...script], {
+    cwd: import.meta.dirname,
+  });
+  assert.equal(stdout, 'ECONNRESET');
 });
 
 test('a descriptor of which there can be no socket is closed', () => {

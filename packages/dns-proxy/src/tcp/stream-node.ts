@@ -6,8 +6,13 @@
 import { closeSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
-import { duplicateFd, releaseFd } from '@tandem/dns-sockets/fd';
-import { type AcceptedTcp, acceptTcp, resetTcp } from '@tandem/dns-sockets/tcp-accept';
+import { releaseFd } from '@tandem/dns-sockets/fd';
+import {
+  type AcceptedTcp,
+  acceptTcp,
+  resetOnClose,
+  resetTcp,
+} from '@tandem/dns-sockets/tcp-accept';
 import { createUpstreamTcp } from '@tandem/dns-sockets/upstream';
 import { tcpReadBytes, upstreamDirectPriority } from '../limits.ts';
 import type { AcceptedConnection, TcpStream, TcpStreamEvents, TcpSystem } from './stream.ts';
@@ -105,8 +110,8 @@ class NodeStream implements TcpStream {
   }
 
   reset(): void {
-    // Node.js resets only what was sent. The option is the connection's, by whichever descriptor it is set.
-    if (this.#fd !== null && !this.#socket.destroyed) resetTcp(duplicateFd(this.#fd));
+    // Node.js resets only what was sent.
+    if (this.#fd !== null && !this.#socket.destroyed) resetOnClose(this.#fd);
     this.destroy();
   }
 
