@@ -32,6 +32,13 @@
  */
 enum { SYN_ACKS_AGAIN = 1 };
 
+/*
+ * A client that takes nothing, or a pod that is gone, keeps what was written to it in the kernel, also when the connection was closed: by
+ * default up to 4 MiB (net.ipv4.tcp_wmem), and for ever if it answers the probes of its closed window. So that a connection has room for one
+ * reply, and the kernel gives it up after the time in which a member ends one that is idle. Connections inherit both.
+ */
+enum { TCP_SEND_BYTES = 65536, TCP_UNTAKEN_MS = 10000 };
+
 struct listener {
 	int family; /* AF_INET or AF_INET6 */
 	bool is_tcp;
@@ -181,6 +188,10 @@ static const char *bind_wildcard(int fd, const struct listener *want)
 		return NULL;
 	if (set_int(fd, IPPROTO_TCP, TCP_SYNCNT, SYN_ACKS_AGAIN) != 0)
 		return "setsockopt(TCP_SYNCNT)";
+	if (set_int(fd, SOL_SOCKET, SO_SNDBUF, TCP_SEND_BYTES) != 0)
+		return "setsockopt(SO_SNDBUF)";
+	if (set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, TCP_UNTAKEN_MS) != 0)
+		return "setsockopt(TCP_USER_TIMEOUT)";
 	if (listen(fd, want->backlog) != 0)
 		return "listen";
 	return NULL;
