@@ -6,9 +6,10 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { fstatSync, openSync } from 'node:fs';
+import { fstatSync, openSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { waitFor } from '@tandem/testing/wait';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
@@ -157,6 +158,48 @@ test('a connection is reset, also by a process that has no descriptor left', asy
     cwd: import.meta.dirname,
   });
   assert.equal(stdout, 'ECONNRESET');
+});
+
+/** A loopback address that no other server has: the port is that of DNS. */
+const serverAddress = new Uint8Array([...Array(10).fill(0), 0xff, 0xff, 127, 53, 53, 1]);
+
+/** A connection of ours to a server, and that of the server to us. */
+async function connectTo(onData: (octets: Uint8Array) => void): Promise<[TcpStream, Socket]> {
+  const dns = createServer({ pauseOnConnect: true }).listen(53, '127.53.53.1');
+  await once(dns, 'listening');
+  const incoming = once(dns, 'connection') as Promise<[Socket]>;
+  const nothing = (): void => undefined;
+  const events = { onData, onTaken: nothing, onEnd: nothing, onClose: nothing };
+  const upstream = nodeTcpSystem.connect(serverAddress, events);
+  const [taken] = await incoming;
+  dns.close();
+  return [upstream, taken];
+}
+
+test('a connection to a server that takes nothing leaves nothing in the kernel', async () => {
+  const [upstream, taken] = await connectTo(() => undefined);
+  upstream.write(new Uint8Array(8 << 20));
+  await delay(100);
+  const port = (taken.remotePort as number).toString(16).toUpperCase().padStart(4, '0');
+  const has = (): boolean =>
+    readFileSync('/proc/net/tcp', 'utf8').includes(`:${port} 0135357F:0035`);
+  assert.ok(has());
+  upstream.destroy();
+  await waitFor(() => !has(), { what: 'the kernel to forget it' });
+  taken.destroy();
+});
+
+test('a server gets what is written, and its answer is read', async () => {
+  let answer = '';
+  const [upstream, taken] = await connectTo((octets) => {
+    answer += Buffer.from(octets).toString();
+  });
+  taken.resume().on('data', (query: Buffer) => taken.write(`answer to ${query.toString()}`));
+  upstream.write(Buffer.from('query'));
+  await waitFor(() => answer === 'answer to query', { what: 'the answer' });
+  const ended = once(taken, 'error') as Promise<[NodeJS.ErrnoException]>;
+  upstream.destroy();
+  assert.equal((await ended)[0].code, 'ECONNRESET');
 });
 
 test('a descriptor of which there can be no socket is closed', () => {

@@ -28,8 +28,8 @@ class NodeStream implements TcpStream {
   readonly #socket: Socket;
   readonly #events: TcpStreamEvents;
   readonly #isReset: boolean;
-  /** Descriptor of an accepted connection; open as long as its socket is not destroyed. */
-  readonly #fd: number | null;
+  /** Open as long as the socket is not destroyed. */
+  readonly #fd: number;
   #isPaused = false;
   #isCorked = false;
   #isOver = false;
@@ -37,12 +37,12 @@ class NodeStream implements TcpStream {
   #unsent = 0;
   readonly #onWritten = (): void => this.#onTaken();
 
-  /** `socketOf` makes the socket, which reads by `onread`; `destroy` resets it if `isReset`. */
+  /** `socketOf` makes the socket of `fd`, which reads by `onread`; `destroy` resets it if `isReset`. */
   constructor(
+    fd: number,
     socketOf: (onread: OnRead) => Socket,
     events: TcpStreamEvents,
     isReset: boolean,
-    fd: number | null = null,
   ) {
     this.#fd = fd;
     this.#events = events;
@@ -101,18 +101,19 @@ class NodeStream implements TcpStream {
   }
 
   destroy(): void {
-    this.#isOver = true;
-    const socket = this.#socket;
-    // `resetAndDestroy` waits for the connection to be made, and for what was written to be sent.
-    if (this.#isReset && !socket.connecting && socket.writableLength === 0)
-      socket.resetAndDestroy();
-    else socket.destroy();
+    if (this.#isReset) this.reset();
+    else this.#destroy();
   }
 
   reset(): void {
-    // Node.js resets only what was sent.
-    if (this.#fd !== null && !this.#socket.destroyed) resetOnClose(this.#fd);
-    this.destroy();
+    // `resetAndDestroy` waits for the connection to be made, and for what was written to be sent.
+    if (!this.#socket.destroyed) resetOnClose(this.#fd);
+    this.#destroy();
+  }
+
+  #destroy(): void {
+    this.#isOver = true;
+    this.#socket.destroy();
   }
 
   #onRead(octets: number): boolean {
@@ -161,15 +162,10 @@ export function socketOfFd(fd: number, options: SocketConstructorOpts): Socket {
 
 function openAccepted(fd: number, events: TcpStreamEvents): TcpStream {
   try {
-    return new NodeStream(
-      (onread) => {
-        const options = { readable: true, writable: true, allowHalfOpen: true };
-        return socketOfFd(releaseFd(fd), { ...options, onread }).setNoDelay(true);
-      },
-      events,
-      false,
-      fd,
-    );
+    const options = { readable: true, writable: true, allowHalfOpen: true };
+    const socketOf = (onread: OnRead): Socket =>
+      socketOfFd(releaseFd(fd), { ...options, onread }).setNoDelay(true);
+    return new NodeStream(fd, socketOf, events, false);
   } catch {
     return brokenStream(events);
   }
@@ -184,22 +180,20 @@ function acceptedConnection({ fd, addresses, peerPort }: AcceptedTcp): AcceptedC
   };
 }
 
-function connectBy(
-  socketOf: (onread: OnRead) => Socket,
-  server: Uint8Array,
-  events: TcpStreamEvents,
-): TcpStream {
-  const connected = (onread: OnRead): Socket =>
-    socketOf(onread).setNoDelay(true).connect(53, formatAddress(server));
-  return new NodeStream(connected, events, true);
-}
-
-/** @throws DnsSocketError: no descriptor is left */
-function socketPastRedirects(server: Uint8Array, onread: OnRead): Socket {
-  const fd = createUpstreamTcp({ isIpv6: !isIpv4(server), priority: upstreamDirectPriority });
-  // Node.js reads a socket of a descriptor at once, and this one is not connected yet: it is read from 'connect' on.
-  const options = { readable: true, writable: true, manualStart: true };
-  return socketOfFd(releaseFd(fd), { ...options, onread });
+/** `priority`: SO_PRIORITY, also of the SYN. */
+function connectTo(server: Uint8Array, priority: number, events: TcpStreamEvents): TcpStream {
+  try {
+    const fd = createUpstreamTcp({ isIpv6: !isIpv4(server), priority });
+    // Node.js reads a socket of a descriptor at once, and this one is not connected yet: it is read from 'connect' on.
+    const options = { readable: true, writable: true, manualStart: true };
+    const socketOf = (onread: OnRead): Socket =>
+      socketOfFd(releaseFd(fd), { ...options, onread })
+        .setNoDelay(true)
+        .connect(53, formatAddress(server));
+    return new NodeStream(fd, socketOf, events, true);
+  } catch {
+    return brokenStream(events);
+  }
 }
 
 export const nodeTcpSystem: TcpSystem = {
@@ -208,14 +202,8 @@ export const nodeTcpSystem: TcpSystem = {
       onConnection: (accepted) => onConnection(acceptedConnection(accepted)),
       onError,
     }),
-  connect: (server, events) => connectBy((onread) => new Socket({ onread }), server, events),
-  connectPastRedirects: (server, events) => {
-    try {
-      return connectBy((onread) => socketPastRedirects(server, onread), server, events);
-    } catch {
-      return brokenStream(events);
-    }
-  },
+  connect: (server, events) => connectTo(server, 0, events),
+  connectPastRedirects: (server, events) => connectTo(server, upstreamDirectPriority, events),
   soon: (work) => void setImmediate(work),
   after: (ms, work) => void setTimeout(work, ms),
 };
