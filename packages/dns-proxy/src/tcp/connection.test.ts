@@ -252,6 +252,7 @@ describe('the address of a connection is that of another pod', () => {
     other.settle();
     assert.equal(client.answers, 0);
     assert.ok(client.isReset);
+    assert.equal(other.counters[counter.repliesToGonePods], 1);
   });
 
   test('what its client has not taken is not sent any more', () => {

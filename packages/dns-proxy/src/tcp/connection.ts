@@ -136,10 +136,10 @@ export class TcpConnection implements TurnTaker {
     if (!this.#isClosed && !this.#isOfPod()) this.#leave();
   }
 
-  /** Its pod is gone. */
-  #leave(): void {
-    const { counters } = this.#c;
-    counters[counter.repliesToGonePods]! += this.#forwarded.inFlight + this.#replies.made;
+  /** Its pod is gone. `decided`: queries that were decided on just now. */
+  #leave(decided = 0): void {
+    const queries = this.#forwarded.inFlight + this.#replies.made + decided;
+    this.#c.counters[counter.repliesToGonePods]! += queries;
     this.#close(() => this.#stream.reset());
   }
 
@@ -298,7 +298,7 @@ export class TcpConnection implements TurnTaker {
     if (waits.has(result)) return this.#wait();
     const isOfPod = facts.flow >= 0 ? facts.endpointSlot === this.endpointSlot : this.#isOfPod();
     if (!isOfPod) {
-      this.#leave();
+      this.#leave(1);
       return false;
     }
     if (facts.flow >= 0) this.#generation = lookup.endpointsGeneration;
