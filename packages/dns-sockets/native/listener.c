@@ -35,9 +35,9 @@ enum { SYN_ACKS_AGAIN = 1 };
 /*
  * A client that takes nothing, or a pod that is gone, keeps what was written to it in the kernel, also when the connection was closed: by
  * default up to 4 MiB (net.ipv4.tcp_wmem), and for ever if it answers the probes of its closed window. So that a connection has room for one
- * reply, and the kernel gives it up after the time in which a member ends one that is idle. Connections inherit both.
+ * reply, and the kernel gives it up after `unacked_ms`. Connections inherit both.
  */
-enum { TCP_SEND_BYTES = 65536, TCP_UNTAKEN_MS = 10000 };
+enum { TCP_SEND_BYTES = 65536 };
 
 struct listener {
 	int family; /* AF_INET or AF_INET6 */
@@ -50,6 +50,7 @@ struct listener {
 	uid_t owner;
 	uint32_t receive_buffer_bytes;
 	int backlog;
+	uint32_t unacked_ms;
 };
 
 static int set_int(int fd, int level, int option, int value)
@@ -190,7 +191,11 @@ static const char *bind_wildcard(int fd, const struct listener *want)
 		return "setsockopt(TCP_SYNCNT)";
 	if (set_int(fd, SOL_SOCKET, SO_SNDBUF, TCP_SEND_BYTES) != 0)
 		return "setsockopt(SO_SNDBUF)";
-	if (set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, TCP_UNTAKEN_MS) != 0)
+	/*
+	 * Without it the kernel repeats what a pod that is gone has not acknowledged for up to 15 minutes, and for a minute or two after
+	 * the connection was closed here, and another pod can have the address by then.
+	 */
+	if (set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)want->unacked_ms) != 0)
 		return "setsockopt(TCP_USER_TIMEOUT)";
 	if (listen(fd, want->backlog) != 0)
 		return "listen";
@@ -199,7 +204,7 @@ static const char *bind_wildcard(int fd, const struct listener *want)
 
 /*
  * createListener(is_v6, is_tcp, port, mark, mark_mask, redirect_mark, owner_uid | null,
- *                receive_buffer_bytes, backlog): fd
+ *                receive_buffer_bytes, backlog, unacked_ms): fd
  */
 napi_value ds_create_listener(napi_env env, napi_callback_info info)
 {
@@ -208,7 +213,7 @@ napi_value ds_create_listener(napi_env env, napi_callback_info info)
 	char what[64];
 	const char *failed;
 
-	ds_args_begin(&args, env, info, 9);
+	ds_args_begin(&args, env, info, 10);
 	want.family = ds_arg_u32(&args, 0, "family", 0, 1) ? AF_INET6 : AF_INET;
 	want.is_tcp = ds_arg_u32(&args, 1, "protocol", 0, 1);
 	want.port = (uint16_t)ds_arg_u32(&args, 2, "port", 0, UINT16_MAX);
@@ -220,6 +225,7 @@ napi_value ds_create_listener(napi_env env, napi_callback_info info)
 		want.owner = ds_arg_u32(&args, 6, "ownerUid", 0, UINT32_MAX - 1);
 	want.receive_buffer_bytes = ds_arg_u32(&args, 7, "receiveBufferBytes", 1, 1u << 30);
 	want.backlog = (int)ds_arg_u32(&args, 8, "backlog", 1, 65535);
+	want.unacked_ms = ds_arg_u32(&args, 9, "unackedMs", 1, INT32_MAX);
 	if (args.failed)
 		return NULL;
 	if (want.redirect_mark & ~want.mark_mask)

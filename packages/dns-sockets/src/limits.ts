@@ -32,6 +32,8 @@ export const socketBufferBytes: number = 4 * 1024 * 1024;
  * (`TcpExtListenOverflows`), and takes no larger number than net.core.somaxconn.
  */
 export const tcpBacklog = 4096;
+/** As long as a connection may idle. A pod's kernel acknowledges at once; what takes longer is for a pod that is gone. */
+export const tcpUnackedMs = 10_000;
 export const unixBacklog = 8;
 /** Longest interval of the tick. */
 export const tickMsMax = 60_000;

@@ -27,6 +27,8 @@ export interface ListenerOptions {
   readonly receiveBufferBytes?: number;
   /** Connections that wait to be accepted. */
   readonly backlog?: number;
+  /** A TCP connection is over when its peer has acknowledged nothing, or taken nothing, for so long; also after it was closed here. */
+  readonly unackedMs?: number;
 }
 
 /**
@@ -52,6 +54,7 @@ export function createListener(options: ListenerOptions): number {
       options.ownerUid ?? null,
       options.receiveBufferBytes ?? limits.socketBufferBytes,
       options.backlog ?? limits.tcpBacklog,
+      options.unackedMs ?? limits.tcpUnackedMs,
     ),
   );
 }

@@ -27,6 +27,7 @@ export interface NativeAddon {
     ownerUid: number | null,
     receiveBufferBytes: number,
     backlog: number,
+    unackedMs: number,
   ): number;
   guardListener(fd: number, markMask: number, redirectMark: number): void;
   enlargeBuffers(fd: number, bytes: number): boolean;

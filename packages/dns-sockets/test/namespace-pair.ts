@@ -123,6 +123,10 @@ export class NamespacePair implements Disposable {
     return run('nsenter', [`--net=/run/netns/${this.node}`, command, ...args], input);
   }
 
+  inPod(command: string, args: readonly string[], input?: string): string {
+    return run('nsenter', [`--net=/run/netns/${this.pod}`, command, ...args], input);
+  }
+
   /** Packets that left by veth0 from port P: with the socket mark, and without. */
   packets(counter: 'marked_udp' | 'marked_tcp' | 'bare'): number {
     const text = this.inNode('nft', ['list', 'counter', 'inet', 'tds', counter]);
