@@ -11,6 +11,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/*
+ * Longest wait of an accept4 in which the other member clears O_NONBLOCK of its listener just before (unix-listen.c); the kernel
+ * rounds it up to a tick.
+ */
+static const struct timeval accept_wait_max = {.tv_usec = 1};
+
 /* tcpListen(fd, on_event): listener; watches a duplicate of a listening TCP socket. */
 napi_value ds_tcp_listen(napi_env env, napi_callback_info info)
 {
@@ -28,6 +34,8 @@ napi_value ds_tcp_listen(napi_env env, napi_callback_info info)
 		return ds_throw_errno(env, errno, "getsockopt", "TCP listener");
 	if (type != SOCK_STREAM || !listening)
 		return ds_throw_errno(env, EPROTOTYPE, "getsockopt", "TCP listener");
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &accept_wait_max, sizeof accept_wait_max) != 0)
+		return ds_throw_errno(env, errno, "setsockopt(SO_RCVTIMEO)", "TCP listener");
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (copy < 0)
 		return ds_throw_errno(env, errno, "fcntl(F_DUPFD_CLOEXEC)", "TCP listener");

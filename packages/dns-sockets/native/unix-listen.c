@@ -102,13 +102,25 @@ void ds_unix_remove_path(struct ds_unix *listener)
 }
 
 /*
+ * A listener of the other member is one open file with that member's, O_NONBLOCK included, which it can clear at any time: accept4
+ * would wait for the next connection, and with it this thread. SOCK_NONBLOCK is about the accepted connection alone.
+ */
+static bool make_nonblocking(int listener_fd)
+{
+	int flags = fcntl(listener_fd, F_GETFL);
+
+	return flags >= 0 &&
+	       ((flags & O_NONBLOCK) || fcntl(listener_fd, F_SETFL, flags | O_NONBLOCK) == 0);
+}
+
+/*
  * Out of file descriptors: the connection would stay in the queue and wake us for ever. A reserve
  * descriptor is given up to accept it and close it.
  */
 static void refuse_one(struct ds_env *ds, int listener_fd)
 {
 	close(ds->reserve_fd);
-	int fd = accept4(listener_fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = make_nonblocking(listener_fd) ? accept4(listener_fd, NULL, NULL, SOCK_CLOEXEC) : -1;
 	if (fd >= 0)
 		close(fd);
 	ds->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -122,7 +134,10 @@ static bool accept_one(struct ds_unix *listener)
 {
 	struct ds_env *ds = listener->env;
 	napi_value undefined;
-	int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = -1;
+
+	if (make_nonblocking(listener->fd))
+		fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	int error = fd < 0 ? errno : 0;
 
 	if (error == EAGAIN)

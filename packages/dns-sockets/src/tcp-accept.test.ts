@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -110,6 +111,21 @@ describe('acceptTcp', () => {
     assert.equal(((await error)[0] as NodeJS.ErrnoException).code, 'ECONNRESET');
     assert.throws(() => resetOnClose(0xffff), { errnoName: 'EBADF' });
   });
+
+  // The other member's listener is one open file of both processes.
+  for (const often of ['once', 'always']) {
+    it(`never waits for a connection when another process clears O_NONBLOCK ${often}`, () => {
+      stop = () => undefined;
+      const script = new URL('../test/blocking-listener.ts', import.meta.url).pathname;
+      const { stdout, stderr, status } = spawnSync(
+        process.execPath,
+        ['--conditions=@tandem/source', script, often],
+        { encoding: 'utf8', timeout: 30_000, killSignal: 'SIGKILL' },
+      );
+      assert.equal(status, 0, `the event loop waits: ${stderr}`);
+      assert.equal(stdout, '200\n');
+    });
+  }
 
   it('refuses what is no listening socket', () => {
     stop = () => undefined;
