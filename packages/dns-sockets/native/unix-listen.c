@@ -132,6 +132,7 @@ static void refuse_one(struct ds_env *ds, int listener_fd)
  */
 static bool accept_one(struct ds_unix *listener)
 {
+	static const struct linger none;
 	struct ds_env *ds = listener->env;
 	napi_value undefined;
 	int fd = -1;
@@ -144,6 +145,9 @@ static bool accept_one(struct ds_unix *listener)
 		return false;
 	if (error == EINTR || error == ECONNABORTED)
 		return true;
+	/* A connection inherits it, and close(2) would wait for the client. */
+	if (error == 0)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 	if (error == 0 && !ds_own_fd(ds, fd))
 		error = errno;
 	if (error == EMFILE || error == ENFILE)

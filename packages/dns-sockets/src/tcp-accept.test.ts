@@ -112,18 +112,27 @@ describe('acceptTcp', () => {
     assert.throws(() => resetOnClose(0xffff), { errnoName: 'EBADF' });
   });
 
-  // The other member's listener is one open file of both processes.
-  for (const often of ['once', 'always']) {
-    it(`never waits for a connection when another process clears O_NONBLOCK ${often}`, () => {
+  // The other member's listener is one open file of both processes, and one socket.
+  for (const { what, script, args, want } of [
+    { what: 'clears O_NONBLOCK', script: 'blocking-listener', args: ['once'], want: '200' },
+    {
+      what: 'clears O_NONBLOCK again and again',
+      script: 'blocking-listener',
+      args: ['always'],
+      want: '200',
+    },
+    { what: 'sets SO_LINGER', script: 'lingering-listener', args: [], want: 'closed' },
+  ]) {
+    it(`never makes the event loop wait when another process ${what}`, () => {
       stop = () => undefined;
-      const script = new URL('../test/blocking-listener.ts', import.meta.url).pathname;
+      const path = new URL(`../test/${script}.ts`, import.meta.url).pathname;
       const { stdout, stderr, status } = spawnSync(
         process.execPath,
-        ['--conditions=@tandem/source', script, often],
+        ['--conditions=@tandem/source', path, ...args],
         { encoding: 'utf8', timeout: 30_000, killSignal: 'SIGKILL' },
       );
       assert.equal(status, 0, `the event loop waits: ${stderr}`);
-      assert.equal(stdout, '200\n');
+      assert.equal(stdout, `${want}\n`);
     });
   }
 
