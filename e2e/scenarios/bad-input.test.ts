@@ -315,12 +315,13 @@ describe(`changed messages, seed ${seed}`, () => {
 });
 
 /**
- * A pod gets no reply that answers another question than its own, but for the case of letters; or an error
- * without question and answers.
+ * A pod gets no reply of another opcode than its query's, and none that answers another question, but for the case of
+ * letters; or an error without question and answers.
  */
 function checkQuestion({ transport, bytes }: Message, answer: Uint8Array): void {
   const query = transport === 'udp' ? bytes : bytes.subarray(2);
   const view = new DataView(answer.buffer, answer.byteOffset);
+  assert.equal(view.getUint16(2) & 0x7800, 0, hex(answer));
   if (view.getUint16(4) === 0) {
     const rcode = view.getUint16(2) & 15;
     assert.ok(view.getUint16(6) === 0 && rcode !== 0 && rcode !== 3, hex(answer));

@@ -45,7 +45,7 @@ const help = {
   queriesAskedAgain: 'queries sent again, on another upstream socket or connection',
   replySendErrors: 'replies that could not be sent to the pod',
   repliesUnsolicited: 'replies that match no query in flight (late, or forged)',
-  repliesMismatched: 'replies whose question is not the one asked',
+  repliesMismatched: 'replies whose question is not the one asked, or whose opcode is not QUERY',
   repliesToGonePods:
     'queries that got no reply because the pod that asked is not at its address any more',
   repliesMalformed: 'replies that could not be parsed: delivered, nothing learned',

@@ -42,6 +42,9 @@ const cases: [string, Uint8Array, ReplyMatch][] = [
   ['two questions', reply({ questions: 2 }), matchNone],
   ['cut', reply({}).slice(0, -1), matchNone],
   ['a query', query(asked), matchNone],
+  ['opcode NOTIFY', reply({ flags: 0xa180 }), matchNone],
+  ['opcode IQUERY, with an answer', reply({ flags: 0x8980, answer: [address] }), matchNone],
+  ['opcode 15, with an error', reply({ flags: 0xf985 }), matchNone],
   ['REFUSED without question', reply({ flags: 0x8185, question: [] }), matchErrorWithoutQuestion],
   [
     'FORMERR without question, with OPT',

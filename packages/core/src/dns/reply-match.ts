@@ -3,7 +3,8 @@
 
 /**
  * Whether a message answers the query that was sent with its id on this socket (threat T8): by its
- * question, or as an error that carries none. Reads header and question, allocates nothing.
+ * question, or as an error that carries none. Only queries of opcode QUERY are sent, and a reply has the
+ * opcode of its query (RFC 1035 section 4.1.1). Reads header and question, allocates nothing.
  */
 
 import { assert } from '../assert.ts';
@@ -52,7 +53,7 @@ export function matchReply(
   assert(start >= 0 && end <= bytes.length, 'a message lies in its buffer');
   if (end - start < dnsHeaderBytes) return matchNone;
   const flags = wordAt(bytes, start + 2);
-  if ((flags & flagQr) === 0) return matchNone;
+  if ((flags & (flagQr | opcodeMask)) !== flagQr) return matchNone;
   const questions = wordAt(bytes, start + 4);
   if (questions === 0) {
     return isErrorWithoutQuestion(bytes, start, flags) ? matchErrorWithoutQuestion : matchNone;
@@ -67,7 +68,7 @@ export function matchReply(
  */
 export function isErrorWithoutQuestion(bytes: Uint8Array, start: number, flags: number): boolean {
   const rcode = flags & rcodeMask;
-  if ((flags & opcodeMask) !== 0 || rcode === rcodeNoError || rcode === rcodeNxDomain) return false;
+  if (rcode === rcodeNoError || rcode === rcodeNxDomain) return false;
   return wordAt(bytes, start + 4) === 0 && wordAt(bytes, start + 6) === 0;
 }
 
