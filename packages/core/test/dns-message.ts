@@ -71,9 +71,15 @@ export function question(text: string, type = 1, dnsClass = 1): number[] {
   return [...name(text), ...word(type), ...word(dnsClass)];
 }
 
-/** An OPT record: payload size, flags word of the TTL, extended RCODE, options. */
-export function opt(size = 1232, flags = 0, extendedRcode = 0, options: number[] = []): number[] {
-  const fixed = [...word(41), ...word(size), extendedRcode, 0, ...word(flags)];
+/** An OPT record: payload size, flags word of the TTL, extended RCODE, options, version. */
+export function opt(
+  size = 1232,
+  flags = 0,
+  extendedRcode = 0,
+  options: number[] = [],
+  version = 0,
+): number[] {
+  const fixed = [...word(41), ...word(size), extendedRcode, version, ...word(flags)];
   return [0, ...fixed, ...word(options.length), ...options];
 }
 

@@ -22,6 +22,8 @@ export const rcodeServFail = 2;
 export const rcodeNxDomain = 3;
 export const rcodeNotImp = 4;
 export const rcodeRefused = 5;
+/** An extended RCODE: its upper 8 bits are in the OPT record. */
+export const rcodeBadVers = 16;
 
 /** Header flags, as bits of the 16-bit word after the id. */
 export const flagQr = 0x8000;

@@ -4,7 +4,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { labels, message, name, opt, query, question, record } from '../../test/dns-message.ts';
-import { edeBlocked, edeNone, rcodeFormErr, rcodeNxDomain, rcodeRefused } from './constants.ts';
+import {
+  edeBlocked,
+  edeNone,
+  rcodeFormErr,
+  rcodeNotImp,
+  rcodeNxDomain,
+  rcodeRefused,
+  rcodeServFail,
+} from './constants.ts';
 import {
   idAt,
   setId,
@@ -162,6 +170,49 @@ test('a query with an OPT is refused with an OPT (RFC 6891 section 6.1.1)', () =
   const rcode = 4;
   for (const [what, bytes, want] of table) {
     assert.deepEqual(written(bytes, rcode, edeNone), want, what);
+  }
+});
+
+test('an EDNS version over 0 gets BADVERS with version 0 (RFC 6891 section 6.1.3)', () => {
+  const asked = { flags: 0x0100, question: question('a.b') };
+  for (const version of [1, 255]) {
+    const additional = [opt(4096, 0x8000, 7, [0, 3, 0, 0], version)];
+    const badVersion = [opt(1232, 0x8000, 1)];
+    const refused = { ...asked, flags: 0x8180, additional: badVersion };
+    for (const rcode of [rcodeRefused, rcodeNxDomain, rcodeServFail]) {
+      const got = written(message({ ...asked, additional }), rcode, edeBlocked);
+      assert.deepEqual(got, message(refused));
+    }
+    const chaos = question('version.bind', 16, 3);
+    assert.deepEqual(
+      written(message({ ...asked, question: chaos, additional }), rcodeNotImp, edeNone),
+      message({ ...refused, question: chaos }),
+    );
+    assert.deepEqual(
+      written(message({ ...asked, additional: [...additional, opt()] }), rcodeFormErr, edeNone),
+      message({ ...asked, flags: 0x8181, additional: [opt(1232, 0x8000)] }),
+    );
+  }
+  // The version of one query is not that of the next.
+  const view = new QueryView(key);
+  for (const [version, bits] of [
+    [1, 16],
+    [0, 5],
+  ] as const) {
+    const bytes = query('a.b', 1, [opt(1232, 0, 0, [], version)]);
+    parseQuery(view, bytes, 0, bytes.length);
+    const out = new Uint8Array(writtenReplyBytesMax);
+    const length = writeReply(out, 0, out.length, bytes, 0, view, rcodeRefused, edeNone);
+    assert.equal((out[3]! & 15) | (out[length - 6]! << 4), bits);
+  }
+});
+
+test('a reply of our own has no cookie, as one of a server without cookies', () => {
+  for (const octets of [7, 8, 24]) {
+    const cookie = [0, 10, 0, octets, ...Array<number>(octets).fill(1)];
+    const bytes = query('a.b', 1, [opt(1232, 0, 0, cookie)]);
+    const want = message({ flags: 0x8185, question: question('a.b'), additional: [opt()] });
+    assert.deepEqual(written(bytes, rcodeRefused, edeNone), want);
   }
 });
 

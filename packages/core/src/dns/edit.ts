@@ -16,6 +16,9 @@ import {
   flagRd,
   flagTc,
   opcodeMask,
+  rcodeBadVers,
+  rcodeFormErr,
+  rcodeMask,
   typeOpt,
 } from './constants.ts';
 import type { QueryView } from './query.ts';
@@ -44,7 +47,8 @@ export function setId(bytes: Uint8Array, start: number, id: number): void {
  * Writes the reply with `rcode` to the query that `view` holds and that begins at `start` of `bytes`
  * into [outStart, outEnd) of `out`, which may be the query's own place. `ede` is an extended error
  * (RFC 8914) or `edeNone`. Without a readable question (`view.questionEnd` 0) it is a bare header.
- * The length of the reply, 0 if it does not fit.
+ * To an EDNS version over 0 it says BADVERS instead (RFC 6891 section 6.1.3), as unbound and Knot do, but
+ * FORMERR to what is malformed, as unbound does. The length of the reply, 0 if it does not fit.
  */
 export function writeReply(
   out: Uint8Array,
@@ -59,28 +63,41 @@ export function writeReply(
   assert(outStart >= 0 && outEnd <= out.length, 'a reply lies in its buffer');
   const hasQuestion = view.questionEnd !== 0;
   const questionEnd = hasQuestion ? view.questionEnd : dnsHeaderBytes;
-  const optLength = view.hasEdns ? optBytes + (ede < 0 ? 0 : edeBytes) : 0;
+  const isBadVersion = view.ednsVersion !== 0 && rcode !== rcodeFormErr;
+  const given = isBadVersion ? rcodeBadVers : rcode;
+  const error = isBadVersion ? edeNone : ede;
+  const optLength = view.hasEdns ? optBytes + (error < 0 ? 0 : edeBytes) : 0;
   const length = questionEnd + optLength;
   if (outEnd - outStart < length) return 0;
   if (out !== bytes || outStart !== start) copy(bytes, start, out, outStart, questionEnd);
   const recursion = (view.flags & flagRd) !== 0 ? flagRd | flagRa : 0;
   const kept = view.flags & (opcodeMask | flagCd);
   setWordAt(out, outStart, view.id);
-  setWordAt(out, outStart + 2, flagQr | kept | recursion | rcode);
+  setWordAt(out, outStart + 2, flagQr | kept | recursion | (given & rcodeMask));
   setWordAt(out, outStart + 4, hasQuestion ? 1 : 0);
   setWordAt(out, outStart + 6, 0);
   setWordAt(out, outStart + 8, 0);
   setWordAt(out, outStart + 10, view.hasEdns ? 1 : 0);
-  if (view.hasEdns) writeOpt(out, outStart + questionEnd, view.isDnssecOk, ede);
+  if (view.hasEdns) writeOpt(out, outStart + questionEnd, given, view.isDnssecOk, error);
   return length;
 }
 
-/** An OPT record (RFC 6891), version 0; the DO bit is the query's (RFC 3225 section 3). */
-function writeOpt(out: Uint8Array, at: number, isDnssecOk: boolean, ede: number): void {
+/**
+ * An OPT record (RFC 6891), version 0, with the upper bits of `rcode`; the DO bit is the query's (RFC 3225 section 3). It has no
+ * cookie, whatever the query has: a responder ignores options that it does not implement (RFC 6891 section 6.1.2), as unbound and
+ * Knot do without cookies.
+ */
+function writeOpt(
+  out: Uint8Array,
+  at: number,
+  rcode: number,
+  isDnssecOk: boolean,
+  ede: number,
+): void {
   out[at] = 0;
   setWordAt(out, at + 1, typeOpt);
   setWordAt(out, at + 3, udpPayloadBytes);
-  setWordAt(out, at + 5, 0);
+  setWordAt(out, at + 5, (rcode >>> 4) << 8);
   setWordAt(out, at + 7, isDnssecOk ? 0x8000 : 0);
   setWordAt(out, at + 9, ede < 0 ? 0 : edeBytes);
   if (ede < 0) return;
@@ -109,7 +126,7 @@ export function truncateReply(
     const from = start + reply.optOffset;
     bytes.copyWithin(optStart, from, from + optLength);
   } else if (query.hasEdns && end - optStart >= optBytes) {
-    writeOpt(bytes, optStart, query.isDnssecOk, edeNone);
+    writeOpt(bytes, optStart, reply.rcode, query.isDnssecOk, edeNone);
     optLength = optBytes;
   }
   setWordAt(bytes, start + 2, wordAt(bytes, start + 2) | flagTc);

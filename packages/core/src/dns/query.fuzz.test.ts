@@ -40,6 +40,7 @@ test('nothing outside of a packet matters', () => {
     assert.equal(first.messageEnd, second.messageEnd);
     assert.equal(first.hasEdns, second.hasEdns);
     assert.equal(first.isDnssecOk, second.isDnssecOk);
+    assert.equal(first.ednsVersion, second.ednsVersion);
     assert.ok(first.messageEnd <= bytes.length);
     if (status !== queryOk) return;
     assert.ok(first.questionEnd >= 17 && first.questionEnd <= first.messageEnd);

@@ -77,6 +77,8 @@ export class QueryView {
   udpPayloadSize: number = udpPayloadBytesMin;
   /** The DO bit of the OPT record. */
   isDnssecOk = false;
+  /** EDNS version; 0 without an OPT record. */
+  ednsVersion = 0;
   hasTsig = false;
   readonly key: HashKey;
 
@@ -92,8 +94,8 @@ export class QueryView {
 
 /**
  * Parses the message in [start, end) of `bytes`. For every status but `queryDrop` all is set that
- * `writeReply` needs: `id`, `flags`, `hasEdns`, `isDnssecOk`, and the question if `questionEnd` is not
- * 0. The rest is set for `queryOk` only.
+ * `writeReply` needs: `id`, `flags`, `hasEdns`, `isDnssecOk`, `ednsVersion`, and the question if
+ * `questionEnd` is not 0. The rest is set for `queryOk` only.
  */
 export function parseQuery(
   view: QueryView,
@@ -106,6 +108,7 @@ export function parseQuery(
   view.messageEnd = 0;
   view.hasEdns = false;
   view.isDnssecOk = false;
+  view.ednsVersion = 0;
   if (end - start < dnsHeaderBytes) return queryDrop;
   const flags = wordAt(bytes, start + 2);
   if ((flags & flagQr) !== 0) return queryDrop;
@@ -190,6 +193,7 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
 function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number): void {
   view.hasEdns = false;
   view.isDnssecOk = false;
+  view.ednsVersion = 0;
   const questions = wordAt(bytes, start + 4);
   const additionalsFrom = questions + wordAt(bytes, start + 6) + wordAt(bytes, start + 8);
   const items = Math.min(additionalsFrom + wordAt(bytes, start + 10), refusedQueryRecordsMax);
@@ -206,6 +210,7 @@ function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number)
     if (next > end) return;
     if (i >= additionalsFrom && fields === at + 1 && wordAt(bytes, fields) === typeOpt) {
       view.hasEdns = true;
+      view.ednsVersion = bytes[fields + 5]!;
       view.isDnssecOk = (bytes[fields + 6]! & 0x80) !== 0;
       return;
     }
@@ -236,6 +241,7 @@ function readAdditionals(
       if (view.hasEdns || ownerLength !== 1) return 0;
       view.hasEdns = true;
       view.udpPayloadSize = Math.max(udpPayloadBytesMin, wordAt(bytes, fixed + 2));
+      view.ednsVersion = bytes[fixed + 5]!;
       view.isDnssecOk = (bytes[fixed + 6]! & 0x80) !== 0;
     } else if (type === typeTsig) {
       view.hasTsig = true;
