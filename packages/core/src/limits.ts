@@ -85,6 +85,11 @@ export const fqdnNameBlocksMax = 131_072;
 export const fqdnNamespacesMax = 4_096;
 /** Mappings of one namespace; it evicts its own oldest beyond that. */
 export const fqdnEntriesPerNamespaceMax = 8_192;
+/**
+ * Seconds that a mapping may live from now: the longest TTL that is learned, a week, and the longest grace, a day. A process that is
+ * broken could give the other one mappings for ever, and each gives its own to the next run of the other.
+ */
+export const fqdnAheadSecondsMax = 691_200;
 /** Addresses of one name (Cilium: tofqdns-endpoint-max-ip-per-hostname). */
 export const fqdnAddressesPerNameMax = 1_000;
 /** Places of the cache's expiry that asking the kernel whether an address is in use counts for. */

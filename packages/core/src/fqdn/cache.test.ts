@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nameFromText, nameToText } from '../dns/name.ts';
-import { fqdnPlacesPerUse } from '../limits.ts';
+import { fqdnAheadSecondsMax, fqdnPlacesPerUse } from '../limits.ts';
 import { FqdnCache } from './cache.ts';
 import {
   type FqdnCacheOptions,
@@ -215,6 +215,24 @@ test('expiry looks at as many places as it may', () => {
   );
   assert.equal(cache.expire(300, 10), 0);
   assert.equal(cacheOf().expire(1, 10), 0);
+});
+
+test('no mapping lives longer than an answer can make it, whatever the other process says', () => {
+  const cache = cacheOf();
+  const forever = 0xffff_ffff;
+  learn(cache, 'early.test', 1, forever);
+  learn(cache, 'free.test', 1);
+  assert.equal(cache.expire(1000, 1), 0);
+  const most = 1000 + fqdnAheadSecondsMax;
+  assert.equal(lookup(cache, 'early.test', 1), most, 'of before the time was known');
+  assert.equal(learn(cache, 'late.test', 1, forever), fqdnAdded);
+  assert.equal(lookup(cache, 'late.test', 1), most);
+  assert.equal(learn(cache, 'late.test', 1, forever), fqdnUnchanged);
+  learn(cache, 'free.test', 1, forever);
+  assert.equal(lookup(cache, 'free.test', 1), most);
+  cache.expire(1001, 1);
+  assert.equal(learn(cache, 'late.test', 1, most + 1), fqdnExtended);
+  assert.equal(cache.expire(most + 1, 1000), 3);
 });
 
 test('an expired mapping that is in use stays until the time that is given, and is asked again then', () => {

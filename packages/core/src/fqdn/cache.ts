@@ -20,6 +20,7 @@ import { assert } from '../assert.ts';
 import { type HashKey, hashBytes } from '../dns/name-hash.ts';
 import {
   fqdnAddressesPerNameMax,
+  fqdnAheadSecondsMax,
   fqdnEntriesMax,
   fqdnEntriesPerNamespaceMax,
   fqdnNameBlocksMax,
@@ -67,6 +68,8 @@ export class FqdnCache {
 
   /** Where the next `expire` goes on. */
   #expireFrom = 1;
+  /** No mapping lives longer. By the last `expire`, and so unknown before the first. */
+  #expiresMax = Infinity;
 
   constructor(options: FqdnCacheOptions) {
     const entriesMax = options.entriesMax ?? fqdnEntriesMax;
@@ -112,8 +115,8 @@ export class FqdnCache {
 
   /**
    * Adds a mapping, or extends it: an expiry never gets earlier. `name` is lower-case wire form of
-   * `nameLength` octets, the address 16 octets at `addressAt`, `expires` boottime seconds. Evicts
-   * mappings of the same namespace where a limit asks for it. Allocates nothing.
+   * `nameLength` octets, the address 16 octets at `addressAt`, `expires` boottime seconds, at most
+   * `fqdnAheadSecondsMax` after the last `expire`. Evicts mappings of the same namespace where a limit asks for it. Allocates nothing.
    */
   learn(
     name: Uint8Array,
@@ -126,6 +129,7 @@ export class FqdnCache {
   ): FqdnStatus {
     assert(nameLength >= 1 && nameLength <= nameBytesMax, 'a name has 1 to 255 octets');
     assert(addressAt >= 0 && addressAt + 16 <= address.length, 'an address has 16 octets');
+    const until = Math.min(expires, this.#expiresMax);
     let namespace = this.#namespaces.find(namespaceId);
     const nameHash = this.#names.hash(name, nameLength, namespaceId, scope);
     let record =
@@ -133,7 +137,7 @@ export class FqdnCache {
     if (record !== 0) {
       const entry = this.#findEntry(record, address, addressAt);
       this.#names.ofNamespace.touch(namespace, record);
-      if (entry !== 0) return this.#extend(record, entry, expires);
+      if (entry !== 0) return this.#extend(record, entry, until);
     }
     if (namespace === 0) namespace = this.#namespaces.add(namespaceId);
     if (namespace === 0) {
@@ -151,7 +155,7 @@ export class FqdnCache {
       record = this.#names.add(name, nameLength, namespace, scope, nameHash);
       this.#countName(record, 1);
     }
-    this.#addEntry(record, address, addressAt, expires);
+    this.#addEntry(record, address, addressAt, until);
     this.counters.added++;
     return fqdnAdded;
   }
@@ -174,7 +178,7 @@ export class FqdnCache {
   }
 
   /**
-   * Removes mappings that expired at or before `now`, looking at `budget` places, from where the last
+   * Removes mappings that expired at or before `now`, and shortens those that live too long, looking at `budget` places, from where the last
    * call ended. How many were removed. Calls with a sum of budgets of `span` have seen all places.
    * `inUse` is asked once for a mapping that expired, and again at the time that it gave; that costs as much
    * of the budget as `fqdnPlacesPerUse` places.
@@ -182,9 +186,12 @@ export class FqdnCache {
   expire(now: number, budget: number, inUse?: UsedUntil): number {
     let removed = 0;
     let left = budget;
+    this.#expiresMax = now + fqdnAheadSecondsMax;
     for (let places = this.span; places > 0 && left > 0; places--, left--) {
       if (this.#expireFrom > this.#entries.highest) this.#expireFrom = 1;
       const entry = this.#expireFrom++;
+      if (this.#entryExpires[entry]! > this.#expiresMax)
+        this.#entryExpires[entry] = this.#expiresMax;
       if (this.#entryName[entry] === 0 || this.#entryExpires[entry]! > now) continue;
       if (inUse !== undefined) {
         if (this.#entryKept[entry]! > now) continue;
