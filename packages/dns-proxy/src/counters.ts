@@ -62,6 +62,8 @@ const help = {
   learnRefusedRate:
     'addresses of large answers, over the number that their namespace may have written, or remembered for policies to come, in a second',
   learnRefusedFull: 'addresses refused because the map was full',
+  learnRefusedBusy:
+    'addresses refused because another writer of the same address waited for a CPU meanwhile; the next answer is learned',
   learnRefusedOffers:
     'addresses refused because only policies of other namespaces name them and the map had no free entry, or too many such came in a second',
   learnEvicted: 'addresses evicted for addresses that this member learned',

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { ReplyView } from '@tandem/core/dns/reply';
 import type { NamespaceId, PolicyId } from '@tandem/core/ids';
-import { TD_MEMBERS_MAX, tdLearnOp } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdFqdn, tdFqdnKey, tdLearnOp } from '@tandem/datapath/abi.gen';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
@@ -268,6 +268,27 @@ test('of large answers that no selector wants the name caches get a bounded numb
   assert.equal(member.count('learnRefusedRate'), large);
   assert.equal(answer(16, 1000), -1, 'an ordinary one is remembered');
   assert.equal(answer(large, 1001), -1, 'in the next second a large one, too');
+});
+
+test('an address that another writer is removing is busy, and learned by the next answer', () => {
+  using kernel = loadKernelMaps(quota);
+  const { fqdn } = kernel;
+  const member = new Member(kernel, 0, { removals: 0 });
+  const [text] = hot as [string];
+  member.answer(text, 1000);
+  // A writer that waits for a CPU before it deletes the page that it has marked.
+  const key = new Uint8Array(tdFqdnKey.size);
+  key.set(address(text), tdFqdnKey.addr);
+  const page = fqdn.lookup(key) as Uint8Array;
+  new DataView(page.buffer, page.byteOffset).setUint32(tdFqdn.dead, 1, true);
+  fqdn.update(key, page);
+  member.answer(text, 1030);
+  assert.equal(member.count('learnRefusedBusy'), 1);
+  assert.equal(member.count('learnRefusedQuota'), 0);
+  fqdn.delete(key);
+  member.answer(text, 1030);
+  assert.ok(isThere(kernel, text));
+  assert.equal(member.count('learnRefusedBusy'), 1);
 });
 
 const selectOffersOnly: PolicyTables['selectorsOf'] = (...args) => {

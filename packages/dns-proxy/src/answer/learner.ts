@@ -241,7 +241,8 @@ export class Learner {
       return;
     }
     this.#known.forget(writer.words, at, selector, owner);
-    if (owner === 0) this.#count(counter.learnRefusedOffers);
+    if (result === tdLearnResult.REFUSED_BUSY) this.#count(counter.learnRefusedBusy);
+    else if (owner === 0) this.#count(counter.learnRefusedOffers);
     else if (result === tdLearnResult.REFUSED_SELECTORS) this.#count(counter.learnRefusedSelectors);
     else if (result === tdLearnResult.REFUSED_FULL) this.#count(counter.learnRefusedFull);
     else this.#count(counter.learnRefusedQuota);
