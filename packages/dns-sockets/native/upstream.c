@@ -23,6 +23,8 @@ enum {
 	PORT_LOW       = 1024,
 	PORT_TRIES_MAX = 256, /* draws of a port, refused ones included */
 	DRAIN_MAX      = 64,  /* datagrams queued between bind and connect */
+	/* The longest list has every other port: 32,768 of at most five digits and a comma. */
+	RESERVED_TEXT_MAX = 32768 * 6 + 2,
 };
 
 /*
@@ -62,23 +64,9 @@ static void reserve(struct reserved_ports *reserved, unsigned long port)
 	reserved->bits[port / 64] |= 1ull << (port % 64);
 }
 
-/* never_drawn, and "8080,9148-9150" of this process's network namespace; unreadable counts as none. */
-static void read_reserved_ports(struct reserved_ports *reserved)
+/* "8080,9148-9150" */
+static void parse_reserved_ports(struct reserved_ports *reserved, char *text)
 {
-	char text[4096];
-	int fd = open("/proc/sys/net/ipv4/ip_local_reserved_ports",
-		      O_RDONLY | O_CLOEXEC);
-
-	memset(reserved, 0, sizeof *reserved);
-	for (size_t i = 0; i < sizeof never_drawn / sizeof *never_drawn; i++)
-		reserve(reserved, never_drawn[i]);
-	if (fd < 0)
-		return;
-	ssize_t length = read(fd, text, sizeof text - 1);
-	close(fd);
-	if (length <= 0)
-		return;
-	text[length] = '\0';
 	for (char *next = text; *next >= '0' && *next <= '9';) {
 		unsigned long first = strtoul(next, &next, 10), last = first;
 
@@ -89,6 +77,47 @@ static void read_reserved_ports(struct reserved_ports *reserved)
 		if (*next == ',')
 			next++;
 	}
+}
+
+/*
+ * Whether `text` has the whole list. The kernel gives no more of it than fits the first read, and may cut it inside of a number.
+ */
+static bool read_list(int fd, char *text, size_t size)
+{
+	ssize_t length = pread(fd, text, size - 1, 0);
+
+	text[length > 0 ? length : 0] = '\0';
+	return length < (ssize_t)size - 1;
+}
+
+/*
+ * never_drawn, and the ports that are reserved in this process's network namespace; unreadable counts as none. False without memory
+ * for a long list.
+ */
+static bool read_reserved_ports(struct reserved_ports *reserved)
+{
+	char text[4096];
+	bool is_read = true;
+	int fd = open("/proc/sys/net/ipv4/ip_local_reserved_ports",
+		      O_RDONLY | O_CLOEXEC);
+
+	memset(reserved, 0, sizeof *reserved);
+	for (size_t i = 0; i < sizeof never_drawn / sizeof *never_drawn; i++)
+		reserve(reserved, never_drawn[i]);
+	if (fd < 0)
+		return true;
+	if (read_list(fd, text, sizeof text)) {
+		parse_reserved_ports(reserved, text);
+	} else {
+		char *whole = malloc(RESERVED_TEXT_MAX);
+
+		is_read = whole != NULL && read_list(fd, whole, RESERVED_TEXT_MAX);
+		if (is_read)
+			parse_reserved_ports(reserved, whole);
+		free(whole);
+	}
+	close(fd);
+	return is_read;
 }
 
 /* EPERM is of a program at the cgroup, as guard_port at port P; EACCES of a security module. */
@@ -104,7 +133,10 @@ static int bind_random_port(int fd, const uint8_t source[16])
 	uint16_t draw[PORT_TRIES_MAX];
 	int error = EADDRINUSE;
 
-	read_reserved_ports(&reserved);
+	if (!read_reserved_ports(&reserved)) {
+		errno = ENOMEM;
+		return -1;
+	}
 	if (getrandom(draw, sizeof draw, 0) != (ssize_t)sizeof draw)
 		return -1;
 	for (size_t i = 0; i < PORT_TRIES_MAX; i++) {

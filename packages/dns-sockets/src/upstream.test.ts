@@ -46,6 +46,22 @@ describe('createUpstreamUdp', () => {
     assert.ok(bound > 10, `${bound} bound`);
   });
 
+  for (const { what, last, isFree } of [
+    { what: 'longer than a page', last: 4023, isFree: (port: number) => port < 4024 },
+    { what: 'as long as it can be', last: 65_535, isFree: () => true },
+  ]) {
+    test(`no port of a list that is ${what} is drawn`, () => {
+      const odd = Array.from({ length: (last - 1) / 2 }, (_, i) => 2 * i + 3);
+      const rest = last < 65_535 ? [`${last + 1}-65535`] : [];
+      const reserved = [...odd, ...rest].join(',');
+      assert.ok(reserved.length > 4096, `${reserved.length} characters`);
+      for (const port of portsOf(reserved, 30)) {
+        if (port === 'EADDRINUSE') continue; // 256 draws found none that is free
+        assert.ok(typeof port === 'number' && port % 2 === 0 && isFree(port), `${port}`);
+      }
+    });
+  }
+
   test('no query is sent from a tunnel port of nodes, to which no pod may answer', () => {
     // All others are reserved. Of 1,500 times 256 draws about 35 would find one of the six.
     const ports = portsOf(allBut([4789, 4800, 5555, 6081, 6784, 8472]), 1500);
@@ -96,6 +112,11 @@ function allBut(ports: readonly number[]): string {
     .join(',');
 }
 
+/** The list in lines of less than a page, which the kernel takes with one write each. */
+function inParts(reserved: string): string {
+  return reserved.replaceAll(/(.{1,4000})(?:,|$)/g, '$1\n');
+}
+
 /** Ports of so many sockets, or why there is none, in a network namespace of its own with these reserved. */
 function portsOf(reserved: string, count: number): (number | string)[] {
   const script = `
@@ -118,14 +139,14 @@ function portsOf(reserved: string, count: number): (number | string)[] {
       '--net',
       'sh',
       '-c',
-      `ip link set lo up && echo ${reserved} > /proc/sys/net/ipv4/ip_local_reserved_ports && exec "$0" "$@"`,
+      'ip link set lo up && while read -r line; do echo $line; done > /proc/sys/net/ipv4/ip_local_reserved_ports && exec "$0" "$@"',
       process.execPath,
       '--conditions=@tandem/source',
       '--input-type=module',
       '-e',
       script,
     ],
-    { encoding: 'utf8', timeout: 20_000 },
+    { encoding: 'utf8', timeout: 20_000, input: inParts(reserved) },
   );
   assert.equal(result.status, 0, result.stderr);
   const ports = JSON.parse(result.stdout) as (number | string)[];
