@@ -30,6 +30,7 @@ export interface IntendedDifference {
 
 const rcodeFormErr = 1;
 const rcodeNotImp = 4;
+const rcodeBadVers = 16;
 const classIn = 1;
 const typeOpt = 41;
 const optionCookie = 10;
@@ -79,6 +80,7 @@ export const intendedDifferences: readonly IntendedDifference[] = [
       read.counts[1] + read.counts[2] > 0 ||
       read.records.some(({ type }) => type !== typeOpt && type !== typeTsig) ||
       read.records.filter(({ type }) => type === typeOpt).length > 1 ||
+      read.records.slice(0, -1).some(({ type }) => type === typeTsig) ||
       read.records.some(({ type, name }) => type === typeOpt && name !== '.'),
     holds: isOwnAnswer(rcodeFormErr),
   },
@@ -130,7 +132,8 @@ function isSame(one: Uint8Array | null, other: Uint8Array | null): boolean {
 /**
  * A reply with the query's own question or none, and without records but an OPT: exactly if the query has one (RFC 6891
  * section 6.1.1), whole within the octets that are read. Without an OPT a client takes an error for that of a server
- * which has no EDNS, and asks again without: so its long query becomes a short one.
+ * which has no EDNS, and asks again without: so its long query becomes a short one. To an EDNS version over 0 it is BADVERS, unless
+ * the query is malformed.
  */
 function isOwnAnswer(rcode: number): IntendedDifference['holds'] {
   return ({ query, transport, proxied }) => {
@@ -139,9 +142,11 @@ function isOwnAnswer(rcode: number): IntendedDifference['holds'] {
     const got = proxied === null ? null : readMessage(proxied);
     if (asked === null || got === null || proxied === null) return false;
     const { counts, questionEnd } = got;
+    const version = (asked.records.find(({ type }) => type === typeOpt)?.ttl ?? 0) >>> 16;
+    const isBadVersion = (version & 255) !== 0 && rcode !== rcodeFormErr;
     const echoes = isSame(query.subarray(12, questionEnd), proxied.subarray(12, questionEnd));
     return (
-      got.rcode === rcode &&
+      got.rcode === (isBadVersion ? rcodeBadVers : rcode) &&
       got.opcode === asked.opcode &&
       got.trailing === 0 &&
       counts[1] + counts[2] === 0 &&

@@ -20,6 +20,9 @@ const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex
 const www = wireName('www.signed.test');
 const wwwA = question(www, typeA);
 const opt = optRecord({ size: 1232 });
+const later = optRecord({ size: 1232, version: 1 });
+
+const tsig = record(wireName('key.test'), 250, tsigData(), 255);
 
 export const oddMessages: Readonly<Record<string, Uint8Array>> = {
   'no question': message(flagsRd, [0, 0, 0, 0], []),
@@ -73,11 +76,7 @@ export const oddMessages: Readonly<Record<string, Uint8Array>> = {
   'an authority': message(flagsRd, [1, 0, 1, 0], [wwwA, record(www, typeA, hex('c0000202'))]),
   'an additional A': message(flagsRd, [1, 0, 0, 1], [wwwA, record(www, typeA, hex('c0000202'))]),
   'a SIG(0)': message(flagsRd, [1, 0, 0, 1], [wwwA, record(hex('00'), 24, new Uint8Array(30))]),
-  'a TSIG of an unknown key': message(
-    flagsRd,
-    [1, 0, 0, 1],
-    [wwwA, record(wireName('key.test'), 250, tsigData(), 255)],
-  ),
+  'a TSIG of an unknown key': message(flagsRd, [1, 0, 0, 1], [wwwA, tsig]),
   'a TSIG that is cut': message(
     flagsRd,
     [1, 0, 0, 1],
@@ -93,6 +92,45 @@ export const oddMessages: Readonly<Record<string, Uint8Array>> = {
       message(flagsRd | (opcode << 11), [1, 0, 0, 0], [wwwA]),
     ]),
   ),
+  'opcode 7 of EDNS version 1': message(0x3800, [1, 0, 0, 1], [wwwA, later]),
+  'opcode UPDATE of EDNS version 1': message(0x2800, [1, 0, 0, 1], [wwwA, later]),
+  'class CH of EDNS version 1': message(
+    flagsRd,
+    [1, 0, 0, 1],
+    [question(wireName('version.server'), 16, 3), later],
+  ),
+  'AXFR of EDNS version 1': message(
+    flagsRd,
+    [1, 0, 0, 1],
+    [question(wireName('plain.test'), 252), later],
+  ),
+  'two questions of EDNS version 1': message(flagsRd, [2, 0, 0, 1], [wwwA, wwwA, later]),
+  'no question, of EDNS version 1': message(flagsRd, [0, 0, 0, 1], [later]),
+  'two OPT records of EDNS version 1': message(flagsRd, [1, 0, 0, 2], [wwwA, later, later]),
+  'an answer, of EDNS version 1': message(
+    flagsRd,
+    [1, 1, 0, 1],
+    [wwwA, record(www, typeA, hex('c0000202')), later],
+  ),
+  'a TSIG before the OPT': message(flagsRd, [1, 0, 0, 2], [wwwA, tsig, opt]),
+  'a TSIG behind the OPT': message(flagsRd, [1, 0, 0, 2], [wwwA, opt, tsig]),
+  'a TSIG whose owner is compressed': message(
+    flagsRd,
+    [1, 0, 0, 1],
+    [
+      wwwA,
+      hex('036b6579'),
+      Uint8Array.of(0xc0, 12 + 4),
+      tsig.subarray(wireName('key.test').length),
+    ],
+  ),
+  'two TSIG records': message(flagsRd, [1, 0, 0, 2], [wwwA, tsig, tsig]),
+  'an OPT whose owner points to the root': message(
+    flagsRd,
+    [1, 0, 0, 1],
+    [wwwA, Uint8Array.of(0xc0, 12 + www.length - 1), opt.subarray(1)],
+  ),
+  'an OPT whose extended RCODE is set': message(flagsRd, [1, 0, 0, 1], [wwwA, opt.with(5, 1)]),
   'opcode NOTIFY of a SOA': message(0x2400, [1, 0, 0, 0], [question(wireName('signed.test'), 6)]),
   'opcode UPDATE of a zone': message(0x2800, [1, 0, 0, 0], [question(wireName('signed.test'), 6)]),
 };

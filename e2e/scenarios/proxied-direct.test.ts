@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * A pod under name policy gets the server's own octets: some 4,300 questions to Knot, each over UDP and TCP, IPv4
+ * A pod under name policy gets the server's own octets: some 4,400 questions to Knot, each over UDP and TCP, IPv4
  * and IPv6, from a pod whose DNS goes through Tandem and from one without policy. Every difference is one of
  * `intended-differences.ts`. Signatures are made once, when the zones are loaded, so both pods see the same.
  * Knot sends no UDP reply over 4,096 octets, so what becomes of those is not compared here.

@@ -38,6 +38,9 @@ function parse(bytes: Uint8Array, view = new QueryView(key)): QueryStatus {
 }
 
 const tsig = record({ owner: name('key.example'), type: 250, class: 255, ttl: 0, data: [1, 2, 3] });
+/** All of a TSIG but its owner. */
+const tsigFields = record({ owner: [], type: 250, class: 255, ttl: 0, data: [1, 2, 3] });
+const pointer = (to: number): number[] => [0xc0, to];
 const long = [
   labels('a'.repeat(63), 'b'.repeat(63), 'c'.repeat(63), 'd'.repeat(61)),
   labels(...'x'.repeat(127)),
@@ -51,6 +54,11 @@ const valid: [string, Uint8Array][] = [
   ['OPT with options', query('a.b', 1, [opt(1232, 0, 0, [0, 10, 0, 2, 1, 2])])],
   ['TSIG', query('a.b', 1, [tsig])],
   ['OPT and TSIG', query('a.b', 1, [opt(), tsig])],
+  [
+    'TSIG, its owner compressed',
+    query('a.b', 1, [opt(), [3, 107, 101, 121, ...pointer(14), ...tsigFields]]),
+  ],
+  ['OPT, its owner a pointer to the root', query('a.b', 1, [[...pointer(16), ...opt().slice(1)]])],
   ['HTTPS', query('a.b', 65)],
   ['ANY', query('a.b', 255)],
   ['no RD', message({ flags: 0, question: question('a.b') })],
@@ -131,6 +139,18 @@ test('evil packets', () => {
     ['two OPT', query('ok.com', 1, [opt(), opt()]), queryFormErr],
     ['three records', query('ok.com', 1, [opt(), tsig, tsig]), queryFormErr],
     ['TSIG before OPT', query('ok.com', 1, [tsig, opt()]), queryFormErr],
+    ['TSIG owned by itself', query('ok.com', 1, [[...pointer(24), ...tsigFields]]), queryFormErr],
+    ['TSIG owned forwards', query('ok.com', 1, [[...pointer(26), ...tsigFields]]), queryFormErr],
+    [
+      'TSIG owned by the header',
+      query('ok.com', 1, [[...pointer(4), ...tsigFields]]),
+      queryFormErr,
+    ],
+    [
+      'OPT owned by the question',
+      query('ok.com', 1, [[...pointer(12), ...opt().slice(1)]]),
+      queryFormErr,
+    ],
     [
       'A in the additional section',
       query('ok.com', 1, [record({ owner: [0], type: 1, data: [1, 2, 3, 4] })]),

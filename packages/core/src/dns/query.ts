@@ -3,7 +3,8 @@
 
 /**
  * The bounded walker of queries (threats T1-T4). A query is accepted if it has no
- * more than this: one question without compression, class IN, at most an OPT and a TSIG behind it.
+ * more than this: one question without compression, class IN, at most an OPT and a TSIG behind it,
+ * whose owners may be compressed (dnspython does so with the name of a key).
  * Work is one pass over the octets of the name and `queryAdditionalsMax` records, and over
  * `refusedQueryRecordsMax` records of a query that is refused; nothing outside [start, end) is read,
  * nothing is allocated, nothing throws.
@@ -21,9 +22,8 @@ import {
 } from '../limits.ts';
 import { codeDot, codeOther, foldOfOctet } from './alphabet.ts';
 import { classIn, flagQr, opcodeMask, typeAxfr, typeIxfr, typeOpt, typeTsig } from './constants.ts';
-import { nameLengthAt } from './name.ts';
 import { type HashKey, hashBytes } from './name-hash.ts';
-import { skipName, wordAt } from './wire.ts';
+import { expandName, skipName, wordAt } from './wire.ts';
 
 /** A query that policy can judge. */
 export const queryOk = 0;
@@ -130,7 +130,7 @@ function readQuery(view: QueryView, bytes: Uint8Array, start: number, end: numbe
   if (wordAt(bytes, start + 6) !== 0 || wordAt(bytes, start + 8) !== 0) return queryFormErr;
   const additionals = wordAt(bytes, start + 10);
   if (additionals > queryAdditionalsMax) return queryFormErr;
-  const messageEnd = readAdditionals(view, bytes, questionEnd, end, additionals);
+  const messageEnd = readAdditionals(view, bytes, start, questionEnd, end, additionals);
   if (messageEnd === 0) return queryFormErr;
   view.messageEnd = messageEnd - start;
   return queryOk;
@@ -218,20 +218,27 @@ function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number)
   }
 }
 
-/** Walks the additional section. The offset after it, 0 if it holds what a query must not have. */
+/** Room for the owner of a record, of which only the length counts. */
+const owner = new Uint8Array(nameBytesMax);
+
+/**
+ * Walks the additional section at `from` of the message at `start`. The offset after it, 0 if it holds what a query must
+ * not have.
+ */
 function readAdditionals(
   view: QueryView,
   bytes: Uint8Array,
   start: number,
+  from: number,
   end: number,
   count: number,
 ): number {
   view.udpPayloadSize = udpPayloadBytesMin;
   view.hasTsig = false;
-  let at = start;
+  let at = from;
   for (let i = 0; i < count; i++) {
-    const ownerLength = nameLengthAt(bytes, at, end);
-    const fixed = at + ownerLength;
+    const ownerLength = expandName(bytes, start, end, at, owner, 0);
+    const fixed = skipName(bytes, at, end);
     if (ownerLength === 0 || fixed + 10 > end) return 0;
     const next = fixed + 10 + wordAt(bytes, fixed + 8);
     // A TSIG is the last record (RFC 8945 section 5.1).
