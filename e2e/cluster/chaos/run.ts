@@ -147,7 +147,7 @@ class Run {
       learnedSinceMs: Number.POSITIVE_INFINITY,
     });
     const broken = this.#brokenOf(saw);
-    const isWell = judgement.lost + judgement.late === 0;
+    const isWell = judgement.lost + judgement.late + judgement.wronglyRefused === 0;
     const dropped = backlog.text(startedMs);
     const machine = dropped === '' ? [] : [dropped];
     const what = isWell ? [] : [this.#marksText(), ...(await this.#grownSince(counted))];
@@ -176,7 +176,7 @@ class Run {
         problems: [
           ...texts,
           ...broken,
-          ...judgement.problems,
+          ...judgement.problems.slice(0, problemsMax / 2),
           ...(isWell ? [] : machine),
           ...what,
         ].slice(0, problemsMax),

@@ -118,7 +118,7 @@ const fdOf = (socket: unknown): number => (socket as { _handle: { fd: number } }
 
 /** Right arguments of every function; each is then spoilt by chance. */
 const templates: Readonly<Record<string, () => unknown[]>> = {
-  createListener: () => [pick([0, 1]), pick([0, 1]), 0, 0, 0, 0, null, 65_536, 8],
+  createListener: () => [pick([0, 1]), pick([0, 1]), 0, 0, 0, 0, null, 65_536, 8, 1000],
   guardListener: () => [pick(fds), 0, 0],
   enlargeBuffers: () => [pick(fds), 65_536],
   armFence: () => [`pipe-${process.pid}`],
