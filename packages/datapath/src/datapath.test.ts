@@ -7,12 +7,13 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { HeldRing } from '@tandem/bpf-loader-node/held-ring';
@@ -22,7 +23,14 @@ import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { insideNamespace } from '@tandem/testing/inside';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
-import { TD_JOURNAL_CELL_BYTES, tdClass, tdClassKey } from './abi.gen.ts';
+import {
+  TD_ABI_VERSION,
+  TD_JOURNAL_CELL_BYTES,
+  tdClass,
+  tdClassKey,
+  tdCounter,
+  tdGroup,
+} from './abi.gen.ts';
 import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import { word } from './device-maps.ts';
@@ -196,6 +204,34 @@ insideNamespace(import.meta, () => {
       assert.equal(existsSync(former), false);
       assert.ok(later.isJudging());
     });
+
+    for (const former of [TD_ABI_VERSION, TD_ABI_VERSION - 1]) {
+      test(`over fewer counters, of ABI version ${former}: all begin again, and the former map stays for a rollback`, () => {
+        const own = pinPaths(pinRoot);
+        const paths = pinPaths(pinRoot, former);
+        {
+          using present = load();
+          new Uint32Array(present.map('group').mmap())[tdGroup.agent_abi / 4] = former;
+        }
+        if (former !== TD_ABI_VERSION)
+          renameSync(dirname(own.map('counters')), dirname(paths.map('counters')));
+        unlinkSync(paths.map('counters'));
+        const count = Object.keys(tdCounter).length;
+        using fewer = BpfMap.create({
+          ...{ type: mapType.percpuArray, name: 'counters', maxEntries: count - 1 },
+          ...{ keySize: 4, valueSize: 8 },
+        });
+        fewer.pin(paths.map('counters'));
+        using upgraded = load();
+        assert.equal(upgraded.map('counters').maxEntries, count);
+        using pinned = BpfMap.openPinned(own.map('counters'), { isReadOnly: true });
+        assert.equal(pinned.id, upgraded.map('counters').id);
+        if (former === TD_ABI_VERSION) return;
+        using kept = BpfMap.openPinned(paths.map('counters'), { isReadOnly: true });
+        assert.equal(kept.id, fewer.id);
+        rmSync(dirname(paths.map('counters')), { recursive: true });
+      });
+    }
 
     test('over fewer classes than a new map has: the map stays as large as it is', () => {
       const path = pinPaths(pinRoot).map('classes');

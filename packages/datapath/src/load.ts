@@ -26,7 +26,7 @@ import {
   replacePin,
   shareWithProxy,
 } from './pins.ts';
-import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
+import { allMaps, fillMigrated, isAgentMap, outgrown, reusePins } from './present-maps.ts';
 import { hasSharedMaps, planPins } from './schema.ts';
 
 export interface LoadOptions {
@@ -81,7 +81,7 @@ export class LoadedDatapath extends Datapath {
     const paths = pinPaths(options.pinRoot);
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
-    const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
+    const isFresh = outgrown(options.pinRoot, plan);
     reusePins(object, options.pinRoot, plan, isFresh);
     object.load();
     const isUpgraded = hasSharedMaps(options.pinRoot);

@@ -8,14 +8,7 @@ import { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfObject } from '@tandem/bpf-loader-node/object';
 import { TD_ABI_VERSION, tdCounter } from './abi.gen.ts';
 import { MirroredMap } from './mirrored-map.ts';
-import {
-  type AgentMapName,
-  agentMaps,
-  type MapName,
-  type PinPaths,
-  pinPaths,
-  sharedMaps,
-} from './paths.ts';
+import { type AgentMapName, agentMaps, type MapName, pinPaths, sharedMaps } from './paths.ts';
 import type { PinPlan } from './schema.ts';
 
 export const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
@@ -24,11 +17,11 @@ export function isAgentMap(name: MapName): name is AgentMapName {
   return (agentMaps as readonly string[]).includes(name);
 }
 
-/** Counters that were added need more room: all of them begin at 0, as after a reboot. */
-export function isOutgrown(name: MapName, paths: PinPaths): boolean {
-  if (name !== 'counters' || !existsSync(paths.map(name))) return false;
-  using present = BpfMap.openPinned(paths.map(name), { isReadOnly: true });
-  return present.maxEntries !== Object.keys(tdCounter).length;
+/** Counters that were added need more room: all of them begin at 0, as after a reboot, whichever version pinned them. */
+export function outgrown(root: string, plan: PinPlan): ReadonlySet<MapName> {
+  const pin = presentPin(root, 'counters', plan);
+  if (pin === null || entriesOf(pin) === Object.keys(tdCounter).length) return new Set();
+  return new Set(['counters']);
 }
 
 /** Gives an object the pinned maps that it is to go on with. */
