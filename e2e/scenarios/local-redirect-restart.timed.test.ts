@@ -197,6 +197,20 @@ describe('a node-local cache that restarts', () => {
     assertNothingLost('under DNS rules', await running.result);
   });
 
+  test('it pauses while the pods of kube-dns refuse: it is asked on, and no query fails', async () => {
+    const { node, dns } = standard;
+    const asks = { ...load, server: clusterDns4, seconds: 8, timeoutMs: 5000 };
+    await dns[Symbol.asyncDispose]();
+    await using running = startLoad(node.pod('client').namespace, asks);
+    await waitFor(async () => (await cache.totals()).total > 150, { what: 'queries at the cache' });
+    process.kill(cache.pid, 'SIGSTOP');
+    // Longer than a second: members ask past the redirect, where nobody is.
+    await delay(1400);
+    process.kill(cache.pid, 'SIGCONT');
+    const { sent, lost, rcodes } = await running.result;
+    assert.deepEqual({ lost, rcodes }, { lost: 0, rcodes: { 0: sent } });
+  });
+
   test('its pod goes while no agent lives: pods under DNS rules lose no query', async () => {
     const { node, tandem, dns } = standard;
     await tandem.kill('agent');

@@ -369,7 +369,6 @@ napi_value ds_unix_close(napi_env env, napi_callback_info info);
 napi_value ds_peer_credentials(napi_env env, napi_callback_info info);
 napi_value ds_tcp_listen(napi_env env, napi_callback_info info);
 napi_value ds_tcp_addresses(napi_env env, napi_callback_info info);
-napi_value ds_tcp_reset(napi_env env, napi_callback_info info);
 napi_value ds_tcp_reset_on_close(napi_env env, napi_callback_info info);
 
 /* Events of a unix socket; src/unix-seqpacket.ts repeats them. */

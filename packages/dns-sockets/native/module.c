@@ -167,7 +167,6 @@ NAPI_MODULE_INIT()
 		{"netlinkClose", ds_netlink_close},
 		{"tcpListen", ds_tcp_listen},
 		{"tcpAddresses", ds_tcp_addresses},
-		{"tcpReset", ds_tcp_reset},
 		{"tcpResetOnClose", ds_tcp_reset_on_close},
 		{"tickStart", ds_tick_start},
 		{"tickStop", ds_tick_stop},

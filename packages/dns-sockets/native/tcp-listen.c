@@ -82,40 +82,19 @@ napi_value ds_tcp_addresses(napi_env env, napi_callback_info info)
 	return ds_u32(env, peer_port);
 }
 
-/* SO_LINGER of 0 seconds: the close of the last descriptor sends RST, whatever is unread or unsent. */
-static int reset_on_close(int fd)
-{
-	struct linger none = {.l_onoff = 1, .l_linger = 0};
-
-	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
-}
-
-/* tcpReset(fd): closes an owned fd with RST. */
-napi_value ds_tcp_reset(napi_env env, napi_callback_info info)
-{
-	struct ds_args args;
-
-	ds_args_begin(&args, env, info, 1);
-	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
-	if (args.failed)
-		return NULL;
-	if (!ds_disown_fd(args.ds, fd))
-		return ds_throw_errno(env, EBADF, "close", "tcpReset of a foreign or closed fd");
-	reset_on_close(fd);
-	close(fd);
-	return NULL;
-}
-
-/* tcpResetOnClose(fd): any open socket; needs no descriptor. */
+/*
+ * tcpResetOnClose(fd): the close of the last descriptor sends RST, whatever is unread or unsent. Any open socket; needs no descriptor.
+ */
 napi_value ds_tcp_reset_on_close(napi_env env, napi_callback_info info)
 {
+	static const struct linger none = {.l_onoff = 1, .l_linger = 0};
 	struct ds_args args;
 
 	ds_args_begin(&args, env, info, 1);
 	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
 	if (args.failed)
 		return NULL;
-	if (reset_on_close(fd) != 0)
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none) != 0)
 		return ds_throw_errno(env, errno, "setsockopt(SO_LINGER)", "tcpResetOnClose");
 	return NULL;
 }

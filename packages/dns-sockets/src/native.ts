@@ -73,7 +73,6 @@ export interface NativeAddon {
   netlinkClose(socket: number): void;
   tcpListen(fd: number, onEvent: UnixEvent): number;
   tcpAddresses(fd: number, bytes: Uint8Array): number;
-  tcpReset(fd: number): void;
   tcpResetOnClose(fd: number): void;
   peerCredentials(fd: number): [pid: number, uid: number, gid: number];
   tickStart(ms: number, callback: () => void): void;

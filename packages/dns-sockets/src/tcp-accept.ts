@@ -44,17 +44,18 @@ export function acceptTcp(fd: number, events: AcceptEvents): () => void {
   return () => native.unixClose(id);
 }
 
-/** Closes the connection with RST, whatever is unread. @throws DnsSocketError (EBADF) if it is not ours */
-export function resetTcp(fd: number): void {
-  attempt(() => native.tcpReset(fd));
-}
-
 /**
  * Has the close of the last descriptor end the connection with RST: of what was written nothing more is sent. `fd`: any open socket;
  * needs no descriptor of its own. @throws DnsSocketError: EBADF, ENOTSOCK
  */
 export function resetOnClose(fd: number): void {
   attempt(() => native.tcpResetOnClose(fd));
+}
+
+/** Closes the connection with RST, whatever is unread. @throws DnsSocketError (EBADF) if it is not ours */
+export function resetTcp(fd: number): void {
+  resetOnClose(fd);
+  closeFd(fd);
 }
 
 /** Null, and the descriptor closed, when the peer is gone already. */

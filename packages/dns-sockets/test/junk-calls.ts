@@ -154,7 +154,6 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   netlinkClose: () => [pick(netlinks)],
   tcpListen: () => [pick([fdOf(tcpServer), pick(fds)]), pick([noop, throwing])],
   tcpAddresses: () => [pick([fdOf(tcpClient), pick(fds)]), new Uint8Array(32)],
-  tcpReset: () => [pick(fds)],
   tcpResetOnClose: () => [pick([fdOf(tcpClient), pick(fds)])],
   peerCredentials: () => [pick(fds)],
   tickStart: () => [pick([1, 1000]), pick([noop, throwing])],

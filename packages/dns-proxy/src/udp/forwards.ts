@@ -173,7 +173,14 @@ export class Forwards {
   }
 
   #giveUpOrAskAgain(slot: QuerySlot): void {
-    if (this.#o.slots.isLost(slot) || !this.askAgain(slot)) this.#answerUnreachable(slot);
+    const { slots, pool } = this.#o;
+    if (!slots.isLost(slot)) {
+      if (this.askAgain(slot)) return;
+      // The second try was refused; the first one only waits.
+      const former = slots.words[slots.wordOf(slot) + slotFormerUpstream]!;
+      if (former !== 0 && pool.isOpen(former)) return;
+    }
+    this.#answerUnreachable(slot);
   }
 
   #answerUnreachable(slot: QuerySlot): void {

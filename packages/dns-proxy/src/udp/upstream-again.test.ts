@@ -56,11 +56,13 @@ describe('UdpPool: queries that are asked again', () => {
     assert.ok(priorities.length > before);
     pool.sent(direct, 5);
     pool.failed(direct, 6);
-    assert.ok(!pool.isStale(direct, 6), 'nobody else was answered past redirects');
+    assert.ok(pool.isStale(direct, 6), 'the usual way may only have been slow');
+    assert.ok(!pool.isOpen(direct) && pool.isOpen(first));
+    assert.equal(pool.isUnreachable(handle, 6), false, 'errors past redirects do not count');
     const proven = pool.draw(handle, 102, 6);
+    assert.equal(priorities.filter((each) => each !== undefined).length, 1, 'and not used again');
     pool.sent(proven, 6);
     pool.answered(proven, 7);
-    assert.ok(pool.isStale(direct, 7), 'conntrack may lead its port through the redirect still');
     assert.equal(pool.drawAgain(handle, direct, 103, 7), proven, 'by a socket that had an answer');
     for (let batch = 104; pool.draw(handle, batch, 5 + upstreamDirectMs) === proven; batch++);
     assert.equal(priorities.at(-1), undefined, 'then as before');

@@ -8,7 +8,7 @@
  * A retired socket sends nothing new, and is closed when its last query in flight ends. A socket is retired after a minute, after
  * an ICMP error, when its server gets other backends, and when it is silent, because a Service's conntrack entry may lead to a
  * backend that is gone. A local redirect may lead to such a pod too, until the agent removes it; so after an error or silence,
- * new sockets bypass redirects for a while. What the node's netfilter drops (a full conntrack table) retires its own socket alone.
+ * new sockets bypass redirects for a while, or until an error comes there too. What the node's netfilter drops (a full conntrack table) retires its own socket alone.
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
@@ -171,6 +171,11 @@ export class UdpPool {
     const { server } = socket;
     this.#sockets.retire(socket);
     if (!socket.isDirect && server.answeredMs !== 0) this.#goDirect(server, nowMs);
+    if (socket.isDirect && socket.answeredMs === 0) {
+      // No server is there. The usual way may only have been slow, and its own errors say whether the server is down.
+      server.directUntilMs = 0;
+      return;
+    }
     if (socket.answeredMs === 0) {
       server.errorsInRow += 1;
       server.failedMs = nowMs;
@@ -252,14 +257,14 @@ export class UdpPool {
   isStale(handle: SocketHandle, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return false;
-    if (socket.hasFailed) {
-      const { server } = socket;
-      if (!socket.isDirect || socket.answeredMs !== 0) return server.answeredMs !== 0;
-      // New and past redirects: conntrack may keep the way of an earlier socket with its port, if others get their answers.
-      return this.#sockets.lastAnswered(server, false) !== undefined;
-    }
+    if (socket.hasFailed) return socket.server.answeredMs !== 0;
     const answeredMs = this.#isDraining ? 0 : socket.silentSinceMs;
     return isSilent(socket, this.#readUntil(nowMs)) && socket.server.answeredMs > answeredMs;
+  }
+
+  /** Whether an answer may come to the socket: no error has. */
+  isOpen(handle: SocketHandle): boolean {
+    return this.#sockets.of(handle)?.hasFailed === false;
   }
 
   /** Queries in flight on the socket. */
