@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatPrefix } from '@tandem/core/net/ip';
+import { proxyConfigSpec } from '@tandem/dns-proxy/config';
 import { type ConfigResult, loadConfig } from '@tandem/runtime/config';
 import { type AgentConfig, agentConfigSpec } from './config.ts';
 
@@ -54,4 +55,20 @@ test('directories that another run has to find are absolute', () => {
   for (const option of ['cni-conf-dir', 'gate-program', 'bpf-object', 'cgroup-path']) {
     assert.equal(load('--node-name', 'one', `--${option}`, '').kind, 'config', option);
   }
+});
+
+test('/metrics does not get the port of the shared DNS socket, in either process', () => {
+  for (const address of ['127.0.0.1:10053', '[::1]:10053', 'localhost:10053']) {
+    const argv = ['--metrics-address', address];
+    const proxy = loadConfig(proxyConfigSpec, { argv, env: {}, readFile: () => '' });
+    for (const loaded of [load('--node-name', 'one', ...argv), proxy]) {
+      assert.ok(loaded.kind === 'error', address);
+      assert.match(loaded.errors.join(), /metricsAddress .* port 10053 .*: choose another/);
+    }
+  }
+  for (const address of ['127.0.0.1:10054', '/run/tandem/10053', '']) {
+    assert.equal(load('--node-name', 'one', '--metrics-address', address).kind, 'config', address);
+  }
+  const moved = load('--node-name', 'one', '--metrics-address', '[::1]:10053', '--port', '10054');
+  assert.equal(moved.kind, 'config');
 });

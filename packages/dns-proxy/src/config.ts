@@ -212,10 +212,16 @@ export function checkMemberConfig(config: MemberConfig): readonly string[] {
       problems.push(`searchSuffixes must be DNS names: "${suffix}" is none`);
     }
   }
-  const { metricsAddress } = config;
-  if (metricsAddress !== '' && parseMetricsAddress(metricsAddress, config.proxyUid) === null) {
+  const { metricsAddress, port } = config;
+  const metrics = parseMetricsAddress(metricsAddress, config.proxyUid);
+  if (metricsAddress !== '' && metrics === null) {
     problems.push(
       'metricsAddress must be ADDRESS:PORT, such as 127.0.0.1:9100, or an absolute path',
+    );
+  }
+  if (metrics?.kind === 'tcp' && metrics.port === port) {
+    problems.push(
+      `metricsAddress has port ${port} of the shared DNS socket (option port): choose another for one of them`,
     );
   }
   return problems;
