@@ -122,7 +122,15 @@ export class Life {
   openUpstream(server: number): number {
     const fd = this.world.nextFd();
     const backend = server === 0 ? backendOf(this.worker?.policy?.variant ?? 0) : '';
-    this.#upstreams.set(fd, { server, queue: [], isOpen: false, error: 0, refused: [], backend });
+    this.#upstreams.set(fd, {
+      server,
+      queue: [],
+      isOpen: false,
+      error: 0,
+      hasFailed: false,
+      refused: [],
+      backend,
+    });
     return fd;
   }
 

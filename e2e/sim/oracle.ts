@@ -104,6 +104,7 @@ export class Oracle {
       name,
       askedNs: this.#nowNs(),
       forwards: 0,
+      sockets: [],
       forwarders: new Set(),
       lostForwards: 0,
       answers: 0,

@@ -35,6 +35,12 @@ export interface QueryServer {
   readonly isBroken: boolean;
 }
 
+/** A socket by which a query went to its server, over UDP. */
+export interface QuerySocket {
+  readonly isOpen: boolean;
+  readonly hasFailed: boolean;
+}
+
 export interface SimQuery {
   readonly number: number;
   readonly pod: number;
@@ -42,6 +48,7 @@ export interface SimQuery {
   readonly name: number;
   readonly askedNs: number;
   forwards: number;
+  readonly sockets: QuerySocket[];
   /** Names of the lives that forwarded it. */
   readonly forwarders: Set<string>;
   /** Number of its forwards that the server will never answer. */

@@ -25,6 +25,8 @@ export interface UpstreamSocket {
   isOpen: boolean;
   /** Errno that the kernel has to report of it. */
   error: number;
+  /** An error was reported. */
+  hasFailed: boolean;
   /** Queries that were refused. */
   readonly refused: Refused[];
   /** The backends of its server when it was opened. */

@@ -317,10 +317,13 @@ export class SimWorker {
   #receiveError(socket: UpstreamSocket, handle: number): void {
     const errno = socket.error;
     socket.error = 0;
+    socket.hasFailed = true;
     const refused = socket.refused.splice(0);
     this.#system.upstreams.reportError(handle, errno);
     for (const { query, forwards } of refused) {
-      if (query.forwards === forwards)
+      // One that was asked again may still be answered on its first socket.
+      const isAwaited = query.sockets.some(({ isOpen, hasFailed }) => isOpen && !hasFailed);
+      if (query.forwards === forwards && !isAwaited)
         this.#checkDone(query, 'waits on a socket that has an error');
     }
   }

@@ -276,6 +276,7 @@ export class World {
   ): void {
     const { random, oracle, trace } = this;
     query.forwarders.add(life.name);
+    query.sockets.push(socket);
     if (this.faults.losesForward()) {
       query.lostForwards += 1;
       trace.note('forwards, lost', query.number, 0, 0, life.name);
