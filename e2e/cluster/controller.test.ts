@@ -358,7 +358,8 @@ describe('the controller', () => {
     // The API server answers a request before it writes the line of its audit log.
     await waitFor(() => writes().length >= count, {
       what: 'the audit log has all writes',
-      timeoutMs: 10_000,
+      state: () => `${writes().length} of ${count}`,
+      timeoutMs: 30_000,
     });
     const written = writes();
     assert.equal(written.length, count);
